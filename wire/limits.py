@@ -1,0 +1,108 @@
+"""Every bound and interval, with its unit and its reason; relations are checked on import; pure."""
+
+# The protocol's own version. It goes into every hello; two sides that differ refuse each other by name.
+PROTOCOL = 1
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# --- names ---
+SERVICE_CHARS_MAX = 64  # chosen: long enough for a host name people type, short enough for a topic
+NICK_CHARS_MAX = 32  # chosen: what fits a members list
+ID_CHARS_MAX = 80  # our ids are 32 hex digits and a short suffix
+ENDPOINT_CHARS_MAX = 256
+ENDPOINTS_MAX = 8  # addresses one server may publish
+
+# --- texts and frames ---
+TEXT_BYTES_MAX = 8 * KIB  # one post, in UTF-8: a pasted stack trace fits
+AWAY_CHARS_MAX = 200
+QUERY_CHARS_MAX = 200
+MESSAGE_CHARS_MAX = 500  # a refusal's sentence
+FRAME_BYTES_MAX = 1 * MIB  # ZMQ_MAXMSGSIZE, and again in the codec; the largest honest frame is a dump chunk
+FRAMES_MAX = 4  # parts one message may have; ZeroMQ itself sets no bound
+TOPIC_BYTES_MAX = 512  # what an XPUB takes from a subscriber
+
+# --- posts ---
+OUTBOX_POSTS_MAX = 10_000  # posts one author may have waiting; the next is refused, not dropped
+POSTS_PER_MESSAGE_MAX = 64  # texts in one Posts message
+POSTS_BYTES_MAX = 128 * KIB  # and their bytes together
+POSTS_IN_FLIGHT_MAX = 512  # sent and not yet acknowledged
+SEQS_REMEMBERED = 1_024  # per session, to acknowledge a repeated post with its seq; at least what may be in flight
+FLOOD_POSTS_PER_S = 30
+FLOOD_BURST_POSTS = 100
+POST_RESEND_MS = 2_000  # an acknowledgement this late is asked for again
+
+# --- history ---
+HISTORY_BYTES_MAX = 1024 * MIB  # encoded entries one room may hold in memory; then posts wait
+BLOCK_BYTES_MAX = 256 * KIB  # entries published, fetched or dumped together
+BLOCK_ENTRIES_MAX = 2_000
+PAGE_ENTRIES = 200  # the newest page a late joiner gets at once
+FETCH_ENTRIES_MAX = 500  # entries one fetch may ask for
+SEARCH_ENTRIES_MAX = 2_000  # entries one search request may look through before it answers
+AHEAD_BLOCKS_MAX = 1_000  # blocks a reader holds while an earlier one is missing
+GAP_WAIT_MS = 30  # a late frame may still come before a missing range is fetched
+FETCH_RETRY_MS = 1_000
+
+# --- the room ---
+MEMBERS_MAX = 1_000
+PARKED_POSTS_MAX = 10_000  # posts that wait at a server that is sealed or not yet serving
+HEARTBEAT_MS = 500
+SILENCE_MS = 2_500  # without heartbeat or answer: the server is looked up anew. Five heartbeats
+PING_MS = 1_000
+MEMBER_DEADLINE_MS = 6_000  # without a ping: the member is lost. Six pings
+HELLO_RETRY_MS = 500
+SEARCH_AGAIN_MS = 200  # between two looks at zdns while nobody serves; doubles up to the next
+SEARCH_AGAIN_MAX_MS = 2_000
+MOVES_KEPT = 10  # handovers `status` tells of
+
+# --- zdns ---
+DNS_PORT = 8_000  # below the range from which systems take ephemeral ports, so that no client can hold it by accident
+LEASE_MS = 3_000
+DNS_ATTEMPT_MS = 700  # one request's wait before the socket is thrown away and the next address tried
+DNS_BACKOFF_MS = 100  # doubles with each attempt up to the next
+DNS_BACKOFF_MAX_MS = 2_000
+DNS_DEADLINE_MS = 5_000  # then the asker is told that zdns is silent
+DNS_PENDING_MAX = 64  # requests one asker may have waiting
+SERVICES_MAX = 10_000
+STANDBYS_MAX = 1_000  # per service
+EXCLUDED_MAX = 100  # servers a pick may leave out
+CLAIM_WAIT_MS = 600  # a free name is left this long to somebody who wants to serve first
+
+# --- handover ---
+TERM_MS = 30_000
+HANDOVER_STEP_MS = 3_000  # without progress: the source gives up and serves on (before the transfer is asked for)
+CHUNKS_IN_FLIGHT = 4  # dump chunks sent and not yet credited: about a megabyte
+SEAL_WITHIN_ENTRIES = 500  # the source seals when so little is left to send
+PREPARE_MS = 60  # between prepare and seal: time for clients to connect ahead
+TAKE_OVER_POLL_MS = 150  # a target that is ready and hears nothing asks zdns this often
+TRANSFER_RETRY_MS = 100
+RELOCATE_REPEAT_MS = 250
+RELOCATE_REPEATS = 8
+LEFT_OUT_MS = 10_000  # a target that failed is not picked for so long
+QUIT_HANDOVER_MS = 10_000  # how long a leaving active server tries to find a successor
+PARKED_HELLOS_MAX = MEMBERS_MAX
+
+# --- private talks ---
+TALKS_MAX = 64
+TALK_QUEUE_MAX = 200  # texts one talk may have waiting
+TALK_STEP_MS = 1_000  # a call-up unanswered so long is repeated
+TALK_DEADLINE_MS = 12_000  # a text undelivered so long has failed
+TALK_PING_MS = 1_000
+TALK_SILENCE_MS = 4_000
+TALK_IDLE_MS = 600_000  # a talk without texts is closed, and dialled again when needed
+
+# --- links ---
+DRAIN_MESSAGES = 64  # taken from one socket per turn of the loop, so that none starves the others
+DRAIN_MS = 4
+LINK_QUEUE_MAX = 4_000  # messages that wait in the process when a socket takes no more
+HANDSHAKE_MS = 5_000
+STOP_MS = 2_000  # closing sockets and the context may take so long; then the process ends all the same
+
+assert SEQS_REMEMBERED >= POSTS_IN_FLIGHT_MAX
+assert POSTS_BYTES_MAX >= TEXT_BYTES_MAX
+assert FRAME_BYTES_MAX >= BLOCK_BYTES_MAX + TEXT_BYTES_MAX + KIB, "a block may end with one entry of full size"
+assert SILENCE_MS >= 4 * HEARTBEAT_MS
+assert MEMBER_DEADLINE_MS >= 4 * PING_MS
+assert DNS_DEADLINE_MS > 2 * DNS_ATTEMPT_MS
+assert TALK_SILENCE_MS > 2 * TALK_PING_MS
+assert SEAL_WITHIN_ENTRIES <= BLOCK_ENTRIES_MAX

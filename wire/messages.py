@@ -1,0 +1,827 @@
+"""Every message as a frozen struct, one closed union for each direction of each socket; pure.
+
+The tables of docs/protocol.md are the authority; this file and they change in one commit. A message is one
+MessagePack array whose first element is its kind (a number that is never reused). Fields are only ever
+added at the end, with a default, so that an older program still understands what it knows; anything else
+raises `limits.PROTOCOL`. Messages whose class has a `block` field carry it as a frame of its own.
+"""
+
+import enum
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from wire import limits
+from wire.errors import RefusalCode
+
+Id = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
+MaybeId = Annotated[str, Meta(max_length=limits.ID_CHARS_MAX)]
+NickText = Annotated[str, Meta(max_length=4 * limits.NICK_CHARS_MAX)]  # checked by names.check_nick where it counts
+Text = Annotated[str, Meta(max_length=limits.TEXT_BYTES_MAX)]
+Sentence = Annotated[str, Meta(max_length=limits.MESSAGE_CHARS_MAX)]
+Endpoint = Annotated[str, Meta(min_length=1, max_length=limits.ENDPOINT_CHARS_MAX)]
+Endpoints = Annotated[tuple[Endpoint, ...], Meta(max_length=limits.ENDPOINTS_MAX)]
+Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Service = Annotated[str, Meta(min_length=1, max_length=limits.SERVICE_CHARS_MAX)]
+Ask = Natural  # which request an answer belongs to; chosen by the asker, echoed by the answerer
+
+
+class _Record(Struct, frozen=True, array_like=True):
+    """A value inside messages."""
+
+
+# --- values ---
+
+
+class ServerInfo(_Record, frozen=True):
+    """Where a server half can be reached. `name` is the nick of its host, `key` its public key (empty: none)."""
+
+    id: Id
+    name: NickText
+    router: Endpoints
+    feed: Endpoints
+    key: MaybeId = ""
+
+
+class Record(_Record, frozen=True):
+    """What zdns holds of a service that somebody served at least once.
+
+    `epoch` rises with each change of the active server, `version` with each change at all (the compare of
+    compare-and-set). `log` names the history: a fresh start has another one. `in_sync` holds the servers
+    that have every acknowledged message, the active one first.
+    """
+
+    service: Service
+    epoch: Natural
+    version: Natural
+    log: Id
+    active: ServerInfo
+    in_sync: Annotated[tuple[ServerInfo, ...], Meta(min_length=1, max_length=16)]
+
+
+class NameState(enum.IntEnum):
+    """FREE: nobody ever served it. SERVED: its active server, or another in-sync one, has a lease.
+    ORPHANED: all who hold the history are gone."""
+
+    FREE = 0
+    SERVED = 1
+    ORPHANED = 2
+
+
+class Entry(_Record, frozen=True):
+    """One message of the history, exactly as it is stored, sent and digested.
+
+    `author` is who wrote it, (`author`, `session`, `counter`) its post id, `time_ms` the server's UTC clock
+    when it was taken (a label; the order is `seq`).
+    """
+
+    seq: Natural
+    epoch: Natural
+    author: Id
+    session: Id
+    counter: Natural
+    time_ms: Natural
+    nick: NickText
+    text: Text
+
+
+class Member(_Record, frozen=True):
+    """Somebody the room knows. A guest posts or reads but takes no part: it is neither listed nor counted."""
+
+    peer: Id
+    nick: NickText
+    guest: bool
+    server: MaybeId  # the server half on the same machine; empty: none
+    since_ms: Natural  # UTC
+    away: Annotated[str, Meta(max_length=limits.AWAY_CHARS_MAX)] | None = None
+
+
+class ChangeKind(enum.IntEnum):
+    """What happened to a member."""
+
+    JOINED = 1
+    LEFT = 2
+    LOST = 3
+    AWAY = 4
+    BACK = 5
+    RENAMED = 6
+    MOVED_HOUSE = 7  # has another server half now
+
+
+class Change(_Record, frozen=True):
+    """One change of presence; `was` is the old nick when renamed."""
+
+    kind: ChangeKind
+    member: Member
+    was: NickText = ""
+
+
+class Move(_Record, frozen=True):
+    """One change of the active server, as `status` tells it. Times in ms; `started_ms` is UTC."""
+
+    epoch: Natural
+    source: NickText
+    target: NickText
+    reason: Sentence
+    started_ms: Natural
+    entries: Natural
+    bytes: Natural
+    copy_ms: Natural
+    pause_ms: Natural
+
+
+class RoomState(_Record, frozen=True):
+    """Everything clients would miss after a handover that is not in the history itself."""
+
+    members: Annotated[tuple[Member, ...], Meta(max_length=limits.MEMBERS_MAX)]
+    members_rev: Natural
+    min_n: Natural
+    open: bool
+    term_ms: Natural
+    moves: Annotated[tuple[Move, ...], Meta(max_length=limits.MOVES_KEPT)]
+
+
+class CallUpKind(enum.IntEnum):
+    """RING: "I want to talk, you bind." OFFER: "I have bound, connect here." """
+
+    RING = 1
+    OFFER = 2
+
+
+class CallUp(_Record, frozen=True):
+    """How two members agree on the endpoint of a private talk; relayed by the active server unread.
+
+    `generation` rises with each redial between the two; only the highest counts.
+    """
+
+    kind: CallUpKind
+    generation: Natural
+    endpoints: Endpoints = ()
+    token: MaybeId = ""
+
+
+class StatusReport(_Record, frozen=True):
+    """What `relevo status` shows. Ids and times as in INTERFACES; -1 in `next_handover_ms`: never."""
+
+    service: Service
+    epoch: Natural
+    active: ServerInfo
+    in_sync: tuple[ServerInfo, ...]
+    standbys: tuple[NickText, ...]
+    members: tuple[NickText, ...]
+    min_n: Natural
+    open: bool
+    head: Natural
+    committed: Natural
+    term_ms: Natural
+    next_handover_ms: Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+    moves: tuple[Move, ...]
+    remark: Sentence = ""  # why no handover happens, when none can
+
+
+class Message(Struct, frozen=True, array_like=True):
+    """Base of everything that travels by itself."""
+
+    has_block: ClassVar[bool] = False
+
+
+class Refused(Message, frozen=True, tag=1):
+    """Any answerer to any asker: an expected no. `ask` is 0 when the request could not be read."""
+
+    ask: Ask
+    code: RefusalCode
+    message: Sentence
+    record: Record | None = None
+
+
+class Done(Message, frozen=True, tag=2):
+    """Any answerer to any asker: it is done, and there is nothing more to say."""
+
+    ask: Ask
+
+
+# --- zdns: requests ---
+
+
+class Resolve(Message, frozen=True, tag=10):
+    """Anyone to zdns: who serves this name? Answer: `Resolved`."""
+
+    ask: Ask
+    protocol: Natural
+    service: Service
+
+
+class Register(Message, frozen=True, tag=11):
+    """A server half to zdns: I stand by (again). Idempotent. Answer: `Registered`."""
+
+    ask: Ask
+    protocol: Natural
+    service: Service
+    server: ServerInfo
+
+
+class Renew(Message, frozen=True, tag=12):
+    """A registered server half to zdns, every third of the lease. Answer: `Registered`, or NOT_REGISTERED."""
+
+    ask: Ask
+    service: Service
+    server: Id
+
+
+class Pick(Message, frozen=True, tag=13):
+    """The active server to zdns: name a live standby, at random; never `server` itself nor one of `exclude`.
+
+    With `name`, only the standby of that host name will do. Answer: `Picked`.
+    """
+
+    ask: Ask
+    service: Service
+    server: Id
+    exclude: Annotated[tuple[Id, ...], Meta(max_length=limits.EXCLUDED_MAX)] = ()
+    name: NickText = ""
+
+
+class ClaimKind(enum.IntEnum):
+    """FIRST: nobody ever served. FAILOVER: I am in sync and the active one is gone. FRESH: give the history up."""
+
+    FIRST = 1
+    FAILOVER = 2
+    FRESH = 3
+
+
+class Claim(Message, frozen=True, tag=14):
+    """A server half to zdns: make me active. `epoch` is the one the claimer saw (0: none). Answer: `Granted`.
+
+    Asked again by the same server with the same `epoch` it gives the same answer.
+    """
+
+    ask: Ask
+    service: Service
+    server: ServerInfo
+    kind: ClaimKind
+    epoch: Natural
+    log: MaybeId = ""  # FIRST and FRESH: the name of the new history
+
+
+class Transfer(Message, frozen=True, tag=15):
+    """The active server to zdns: `to` takes over. The one commit point of a handover. Answer: `Granted`.
+
+    The new record has epoch + 1 and `in_sync` = (to, the old active server). Asked again after it was granted
+    it gives the same answer. A refusal with the right epoch and version (`to` has no lease) raises the
+    version, so that no late repeat of the same request can ever be granted afterwards.
+    """
+
+    ask: Ask
+    service: Service
+    server: Id
+    epoch: Natural
+    version: Natural
+    to: Id
+
+
+class SetInSync(Message, frozen=True, tag=16):
+    """The active server to zdns: these, me included, hold everything. Answer: `Granted`."""
+
+    ask: Ask
+    service: Service
+    server: Id
+    epoch: Natural
+    version: Natural
+    in_sync: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=16)]
+
+
+class Leave(Message, frozen=True, tag=17):
+    """A server half to zdns: I am going. Answer: `Done`."""
+
+    ask: Ask
+    service: Service
+    server: Id
+
+
+# --- zdns: answers ---
+
+
+class Resolved(Message, frozen=True, tag=20):
+    """zdns to an asker. `record` is None only in state FREE; `standbys` counts live ones."""
+
+    ask: Ask
+    state: NameState
+    record: Record | None
+    standbys: tuple[NickText, ...]
+
+
+class Registered(Message, frozen=True, tag=21):
+    """zdns to a server half: you stand by for so long; and how things are, so that a deposed server learns it."""
+
+    ask: Ask
+    lease_ms: Natural
+    state: NameState
+    record: Record | None
+    standbys: tuple[NickText, ...] = ()
+
+
+class Picked(Message, frozen=True, tag=22):
+    """zdns to the active server; None: no standby that will do."""
+
+    ask: Ask
+    server: ServerInfo | None
+
+
+class Granted(Message, frozen=True, tag=23):
+    """zdns to a server half: the record as it is now, with what was asked for done."""
+
+    ask: Ask
+    record: Record
+
+
+DnsRequest = Resolve | Register | Renew | Pick | Claim | Transfer | SetInSync | Leave
+DnsReply = Resolved | Registered | Picked | Granted | Done | Refused
+
+# --- the room: a client half, or another server half, to a ROUTER ----------------------------------------------------
+
+
+class Hello(Message, frozen=True, tag=30):
+    """A client half to a server half: I take part.
+
+    Repeated until answered by `Welcome`, `Refused`, `Moved` or `NotServing`.
+
+    `nick_fixed`: refuse me when the nick is taken; otherwise give me a suffix. `rev`: the members list I have
+    (0: none), not sent again when it is current. Sent again after a reconnection; `session` tells my posts apart
+    from those of an earlier run.
+    """
+
+    protocol: Natural
+    service: Service
+    peer: Id
+    session: Id
+    nick: NickText
+    nick_fixed: bool
+    guest: bool
+    server: MaybeId
+    min_n: Natural
+    rev: Natural = 0
+    away: Annotated[str, Meta(max_length=limits.AWAY_CHARS_MAX)] | None = None
+
+
+class Posts(Message, frozen=True, tag=31):
+    """A client half to the active server: `texts[i]` is my post number `first_counter + i` of my session (from 1)."""
+
+    first_counter: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    texts: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=limits.POSTS_PER_MESSAGE_MAX)]
+
+
+class Fetch(Message, frozen=True, tag=32):
+    """A client half to the active server: `count` entries from `first` on. Answer: `Fetched`, perhaps with fewer."""
+
+    ask: Ask
+    first: Natural
+    count: Annotated[int, Meta(ge=1, le=limits.FETCH_ENTRIES_MAX)]
+
+
+class Search(Message, frozen=True, tag=33):
+    """A client half to the active server: the last entries with `query` in them before seq `before` (0: the end).
+
+    Answer: `Found`.
+    """
+
+    ask: Ask
+    query: Annotated[str, Meta(min_length=1, max_length=limits.QUERY_CHARS_MAX)]
+    before: Natural
+    count: Annotated[int, Meta(ge=1, le=limits.FETCH_ENTRIES_MAX)]
+
+
+class AskMembers(Message, frozen=True, tag=34):
+    """A client half to the active server: who is here? Answer: `MembersAre`."""
+
+    ask: Ask
+
+
+class Rename(Message, frozen=True, tag=35):
+    """A member to the active server: call me so. Answer: `Done`, or NAME_TAKEN, BAD_NAME."""
+
+    ask: Ask
+    nick: NickText
+
+
+class SetAway(Message, frozen=True, tag=36):
+    """A member to the active server: I am away (with a reason, perhaps empty), or back (None). Answer: `Done`."""
+
+    ask: Ask
+    away: Annotated[str, Meta(max_length=limits.AWAY_CHARS_MAX)] | None
+
+
+class SetServer(Message, frozen=True, tag=37):
+    """A member to the active server: this is my server half now. Answer: `Done`."""
+
+    ask: Ask
+    server: MaybeId
+
+
+class Find(Message, frozen=True, tag=38):
+    """A member to the active server: who has this nick? Answer: `Located`, or NOT_HERE."""
+
+    ask: Ask
+    nick: NickText
+
+
+class Relay(Message, frozen=True, tag=39):
+    """A member to the active server: hand this call-up to `to`. No answer, or NOT_HERE."""
+
+    ask: Ask
+    to: Id
+    call_up: CallUp
+
+
+class HandOver(Message, frozen=True, tag=40):
+    """A client half to the active server: hand over now, to the server of host `to` (empty: to anyone).
+
+    Answer: `Done` when it is decided (the transfer is granted), or NO_STANDBY, BUSY, HANDOVER_FAILED.
+    """
+
+    ask: Ask
+    to: NickText
+
+
+class AskStatus(Message, frozen=True, tag=41):
+    """A client half to the active server. Answer: `StatusIs`."""
+
+    ask: Ask
+
+
+class Ping(Message, frozen=True, tag=42):
+    """A client half to the active server, every limits.PING_MS. Answer: `Pong`."""
+
+    ask: Ask
+
+
+class Bye(Message, frozen=True, tag=43):
+    """A member to the active server: I leave. No answer."""
+
+
+class LinkAsk(Message, frozen=True, tag=44):
+    """The active server to a standby's ROUTER: bind a DEALER for the handover `move`. Answer: `LinkAt` or `Refused`."""
+
+    protocol: Natural
+    service: Service
+    move: Id
+    source: ServerInfo
+
+
+class LinkAt(Message, frozen=True, tag=54):
+    """A standby to the active server: connect here for `move`."""
+
+    move: Id
+    endpoints: Endpoints
+
+
+# --- the room: a server half to a client half ---
+
+
+class Welcome(Message, frozen=True, tag=50):
+    """The active server to a client half: you are in, as `nick`. `head` is the last seq there is to see.
+
+    `members` is None when the list the client already has (`Hello.rev`) is current.
+    """
+
+    protocol: Natural
+    epoch: Natural
+    log: Id
+    server: ServerInfo
+    nick: NickText
+    head: Natural
+    min_n: Natural
+    open: bool
+    rev: Natural
+    members: tuple[Member, ...] | None
+
+
+class Moved(Message, frozen=True, tag=51):
+    """A server that handed over, to a client half: `server` serves in `epoch`; follow only a higher one than yours."""
+
+    epoch: Natural
+    server: ServerInfo
+
+
+class NotServing(Message, frozen=True, tag=52):
+    """A server half to a client half: not me, and I do not know who; ask zdns."""
+
+    epoch: Natural
+
+
+class WhoAreYou(Message, frozen=True, tag=53):
+    """The active server to a client half whose hello it has not: say hello (again)."""
+
+
+class Acked(Message, frozen=True, tag=55):
+    """The active server to an author: your posts `first_counter + i` are committed as `seqs[i]`."""
+
+    first_counter: Natural
+    seqs: tuple[Natural, ...]
+
+
+class Resend(Message, frozen=True, tag=56):
+    """The active server to an author: a post is missing; go on from number `counter`."""
+
+    counter: Natural
+
+
+class Fetched(Message, frozen=True, tag=57):
+    """Answer to `Fetch`: `count` entries (0: none is there) from `first` on; `head`: the last seq there is to see."""
+
+    has_block: ClassVar[bool] = True
+    ask: Ask
+    first: Natural
+    count: Natural
+    head: Natural
+    block: bytes = b""
+
+
+class Found(Message, frozen=True, tag=58):
+    """Answer to `Search`: entries in seq order; go on before `before` for more (0: that was all)."""
+
+    has_block: ClassVar[bool] = True
+    ask: Ask
+    before: Natural
+    block: bytes = b""
+
+
+class MembersAre(Message, frozen=True, tag=59):
+    """Answer to `AskMembers`."""
+
+    ask: Ask
+    rev: Natural
+    members: tuple[Member, ...]
+
+
+class Located(Message, frozen=True, tag=60):
+    """Answer to `Find`."""
+
+    ask: Ask
+    member: Member
+
+
+class Relayed(Message, frozen=True, tag=61):
+    """The active server to a member: `sender` calls you up."""
+
+    sender: Member
+    call_up: CallUp
+
+
+class StatusIs(Message, frozen=True, tag=62):
+    """Answer to `AskStatus`."""
+
+    ask: Ask
+    report: StatusReport
+
+
+class Pong(Message, frozen=True, tag=63):
+    """Answer to `Ping`."""
+
+    ask: Ask
+    epoch: Natural
+
+
+ToServer = (
+    Hello
+    | Posts
+    | Fetch
+    | Search
+    | AskMembers
+    | Rename
+    | SetAway
+    | SetServer
+    | Find
+    | Relay
+    | HandOver
+    | AskStatus
+    | Ping
+    | Bye
+    | LinkAsk
+)
+ToClient = (
+    Welcome
+    | Refused
+    | Done
+    | Moved
+    | NotServing
+    | WhoAreYou
+    | Acked
+    | Resend
+    | Fetched
+    | Found
+    | MembersAre
+    | Located
+    | Relayed
+    | StatusIs
+    | Pong
+    | LinkAt
+)
+
+# --- the feed: the active server to every client half, by PUB/SUB ---
+
+
+class Published(Message, frozen=True, tag=70):
+    """Committed entries from `first` on, `count` of them."""
+
+    has_block: ClassVar[bool] = True
+    epoch: Natural
+    first: Natural
+    count: Natural
+    block: bytes = b""
+
+
+class Heartbeat(Message, frozen=True, tag=71):
+    """Every limits.HEARTBEAT_MS, and to whoever subscribes: reveals a lost last message or presence change.
+
+    `next_handover_ms`: until the next planned handover; -1: never.
+    """
+
+    epoch: Natural
+    head: Natural
+    rev: Natural
+    open: bool
+    next_handover_ms: Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+
+
+class Presence(Message, frozen=True, tag=72):
+    """Changes of presence; they lead from members list `rev - len(changes)` to members list `rev`."""
+
+    epoch: Natural
+    rev: Natural
+    changes: tuple[Change, ...]
+
+
+class Opened(Message, frozen=True, tag=73):
+    """min_n was reached: what was kept back follows as `Published`."""
+
+    epoch: Natural
+
+
+class Prepare(Message, frozen=True, tag=74):
+    """A handover is near: connect to `server` ahead and say hello. It does not serve yet, and perhaps never will."""
+
+    epoch: Natural  # the one the server would have
+    server: ServerInfo
+
+
+class Relocate(Message, frozen=True, tag=75):
+    """`server` serves in `epoch` now; follow when that is higher than what you know. Repeated."""
+
+    epoch: Natural
+    server: ServerInfo
+    reason: Sentence
+
+
+Feed = Published | Heartbeat | Presence | Opened | Prepare | Relocate
+
+# --- server to server, over a DEALER pair made for one handover ---
+
+
+class Offer(Message, frozen=True, tag=80):
+    """Source to target: take my room. The target says hello with `Accept`, or declines.
+
+    `epoch` and `version` are the record's at the source; `number` counts the source's offers in this epoch.
+    """
+
+    move: Id
+    service: Service
+    source: ServerInfo
+    epoch: Natural
+    version: Natural
+    number: Natural
+    log: Id
+    head: Natural
+    bytes: Natural
+
+
+class Accept(Message, frozen=True, tag=81):
+    """Target to source: send me everything after seq `have`."""
+
+    move: Id
+    have: Natural
+
+
+class Decline(Message, frozen=True, tag=82):
+    """Target to source: no, at any moment before `Ready`."""
+
+    move: Id
+    reason: Sentence
+
+
+class Dump(Message, frozen=True, tag=83):
+    """Source to target: `count` entries from `first` on. Multipart: the entries are a frame of their own."""
+
+    has_block: ClassVar[bool] = True
+    move: Id
+    first: Natural
+    count: Natural
+    block: bytes = b""
+
+
+class Credit(Message, frozen=True, tag=84):
+    """Target to source: I have everything up to `have`; go on."""
+
+    move: Id
+    have: Natural
+
+
+class Sealed(Message, frozen=True, tag=85):
+    """Source to target: nothing comes after `head`; `digest` is of the whole history."""
+
+    move: Id
+    head: Natural
+    digest: bytes
+    state: RoomState
+    copy_ms: Natural
+    bytes: Natural
+
+
+class Ready(Message, frozen=True, tag=86):
+    """Target to source: my copy is whole (`digest` is mine).
+
+    A promise: I keep it until I know what became of the transfer.
+    """
+
+    move: Id
+    digest: bytes
+
+
+class TakeOver(Message, frozen=True, tag=87):
+    """Source to target: zdns has granted `record`: you serve."""
+
+    move: Id
+    record: Record
+
+
+class Took(Message, frozen=True, tag=88):
+    """Target to source: I serve in `epoch`, and you are off the in-sync list: your copy is not needed any more."""
+
+    move: Id
+    epoch: Natural
+
+
+class Withdraw(Message, frozen=True, tag=89):
+    """Source to target: forget it; no transfer to you was or will be asked for under this `move`."""
+
+    move: Id
+    reason: Sentence
+
+
+ToTarget = Offer | Dump | Sealed | TakeOver | Withdraw
+ToSource = Accept | Decline | Credit | Ready | Took
+
+# --- client half to client half, over a PAIR made for one talk ---
+
+
+class TalkHello(Message, frozen=True, tag=90):
+    """Both ways, first: the token of the call-up proves that this is the talk it was about.
+
+    `session`: my texts are numbered within it.
+    """
+
+    token: Id
+    peer: Id
+    nick: NickText
+    generation: Natural
+    session: Id
+
+
+class TalkText(Message, frozen=True, tag=91):
+    """One text of mine; `counter` rises within (me, `session`), over all my talks and across redials.
+
+    `after` is the text to the same receiver before this one that is not yet answered (0: none): whoever has not
+    got that one has lost something, and takes this one only from a redialled link.
+    """
+
+    session: Id
+    counter: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    text: Text
+    after: Natural = 0
+
+
+class TalkGot(Message, frozen=True, tag=92):
+    """I have your texts of `session` up to `counter`, and have shown them."""
+
+    session: Id
+    counter: Natural
+
+
+class TalkPing(Message, frozen=True, tag=93):
+    """Are you there? Answer: `TalkPong`."""
+
+    ask: Ask
+
+
+class TalkPong(Message, frozen=True, tag=94):
+    """Answer to `TalkPing`."""
+
+    ask: Ask
+
+
+class TalkBye(Message, frozen=True, tag=95):
+    """I close this talk; it can be dialled again."""
+
+
+Talk = TalkHello | TalkText | TalkGot | TalkPing | TalkPong | TalkBye
+
+AnyMessage = DnsRequest | DnsReply | ToServer | ToClient | Feed | ToTarget | ToSource | Talk
