@@ -1,0 +1,1 @@
+"""The shared input and output: clock, timers, sockets, the driver of a core, the process."""
