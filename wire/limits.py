@@ -40,17 +40,20 @@ PAGE_ENTRIES = 200  # the newest page a late joiner gets at once
 FETCH_ENTRIES_MAX = 500  # entries one fetch may ask for
 SEARCH_ENTRIES_MAX = 2_000  # entries one search request may look through before it answers
 AHEAD_BLOCKS_MAX = 1_000  # blocks a reader holds while an earlier one is missing
+HISTORY_ENTRIES_MAX = 2_000  # messages one answer to `history` or `search` may hold
 GAP_WAIT_MS = 30  # a late frame may still come before a missing range is fetched
 FETCH_RETRY_MS = 1_000
 
 # --- the room ---
 MEMBERS_MAX = 1_000
+REQUESTS_MAX = 64  # requests one participant may have waiting for an answer
 PARKED_POSTS_MAX = 10_000  # posts that wait at a server that is sealed or not yet serving
 HEARTBEAT_MS = 500
 SILENCE_MS = 2_500  # without heartbeat or answer: the server is looked up anew. Five heartbeats
 PING_MS = 1_000
 MEMBER_DEADLINE_MS = 6_000  # without a ping: the member is lost. Six pings
 HELLO_RETRY_MS = 500
+AHEAD_MS = 15_000  # links to an announced server that are not used for so long are closed
 SEARCH_AGAIN_MS = 200  # between two looks at zdns while nobody serves; doubles up to the next
 SEARCH_AGAIN_MAX_MS = 2_000
 MOVES_KEPT = 10  # handovers `status` tells of

@@ -221,11 +221,16 @@ class Register(Message, frozen=True, tag=11):
 
 
 class Renew(Message, frozen=True, tag=12):
-    """A registered server half to zdns, every third of the lease. Answer: `Registered`, or NOT_REGISTERED."""
+    """A registered server half to zdns, every third of the lease. Answer: `Registered`, or NOT_REGISTERED.
+
+    `holds`: the log of which it has everything acknowledged (empty: none). An in-sync server counts for a name
+    only while it says so: one that has let go of its copy, or lost it, keeps no name alive.
+    """
 
     ask: Ask
     service: Service
     server: Id
+    holds: MaybeId = ""
 
 
 class Pick(Message, frozen=True, tag=13):
@@ -754,7 +759,7 @@ class TakeOver(Message, frozen=True, tag=87):
 
 
 class Took(Message, frozen=True, tag=88):
-    """Target to source: I serve in `epoch`, and you are off the in-sync list: your copy is not needed any more."""
+    """Target to source: I serve in `epoch`; let go of your copy. Answer: `Released`."""
 
     move: Id
     epoch: Natural
@@ -767,7 +772,13 @@ class Withdraw(Message, frozen=True, tag=89):
     reason: Sentence
 
 
-ToTarget = Offer | Dump | Sealed | TakeOver | Withdraw
+class Released(Message, frozen=True, tag=97):
+    """Source to target: I have let go of my copy, and never shall ask for the role back: commit without me."""
+
+    move: Id
+
+
+ToTarget = Offer | Dump | Sealed | TakeOver | Released | Withdraw
 ToSource = Accept | Decline | Credit | Ready | Took
 
 # --- client half to client half, over a PAIR made for one talk ---

@@ -1,0 +1,722 @@
+"""Who may serve a name: every rule, and what holds after any sequence of requests."""
+
+from random import Random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from wire import codec, limits
+from wire.errors import InvariantViolated, RefusalCode
+from wire.messages import (
+    Claim,
+    ClaimKind,
+    DnsReply,
+    DnsRequest,
+    Done,
+    Granted,
+    Leave,
+    NameState,
+    Pick,
+    Picked,
+    Record,
+    Refused,
+    Register,
+    Registered,
+    Renew,
+    Resolve,
+    Resolved,
+    ServerInfo,
+    SetInSync,
+    Transfer,
+)
+from zdns.registry import Registry
+
+LEASE = 3_000
+TEA = "tea"
+
+
+def server(id_: str, name: str | None = None) -> ServerInfo:
+    return ServerInfo(id_, name if name is not None else f"host-{id_}", (f"tcp://{id_}:1",), (f"tcp://{id_}:2",))
+
+
+A, B, C, D = server("a"), server("b"), server("c"), server("d")
+
+
+class Desk:
+    """A registry whose decisions are adopted as the server would, with a clock."""
+
+    def __init__(self, *records: Record) -> None:
+        self.now_ms = 0
+        self.registry = Registry(records, LEASE, 0, rng=Random(1))
+        self.saved: list[Record] = []
+
+    def ask(self, request: DnsRequest) -> DnsReply:
+        decision = self.registry.decide(request, self.now_ms)
+        if decision.record is not None:
+            self.registry.adopt(decision.record)
+            self.saved.append(decision.record)
+        return decision.reply
+
+    def granted(self, request: DnsRequest) -> Record:
+        reply = self.ask(request)
+        assert isinstance(reply, Granted), reply
+        assert reply.ask == request.ask
+        return reply.record
+
+    def refused(self, request: DnsRequest) -> Refused:
+        reply = self.ask(request)
+        assert isinstance(reply, Refused), reply
+        assert reply.ask == request.ask
+        return reply
+
+    def resolved(self, service: str = TEA) -> Resolved:
+        reply = self.ask(Resolve(9, limits.PROTOCOL, service))
+        assert isinstance(reply, Resolved)
+        return reply
+
+    def register(self, *servers: ServerInfo) -> None:
+        for one in servers:
+            assert isinstance(self.ask(Register(9, limits.PROTOCOL, TEA, one)), Registered)
+
+    def renew(self, *servers: ServerInfo, holds: str = "log-1") -> None:
+        for one in servers:
+            assert isinstance(self.ask(Renew(9, TEA, one.id, holds)), Registered)
+
+
+def first(by: ServerInfo, *, epoch: int = 0, log: str = "log-1", service: str = TEA) -> Claim:
+    return Claim(7, service, by, ClaimKind.FIRST, epoch, log)
+
+
+def failover(by: ServerInfo, epoch: int) -> Claim:
+    return Claim(7, TEA, by, ClaimKind.FAILOVER, epoch)
+
+
+def fresh(by: ServerInfo, epoch: int, log: str = "log-2") -> Claim:
+    return Claim(7, TEA, by, ClaimKind.FRESH, epoch, log)
+
+
+def transfer(by: ServerInfo, epoch: int, version: int, to: ServerInfo) -> Transfer:
+    return Transfer(7, TEA, by.id, epoch, version, to.id)
+
+
+def in_sync(by: ServerInfo, epoch: int, version: int, *members: ServerInfo) -> SetInSync:
+    return SetInSync(7, TEA, by.id, epoch, version, tuple(one.id for one in members))
+
+
+def served() -> Desk:
+    """A serves tea in epoch 1; B and C stand by."""
+    desk = Desk()
+    desk.register(A, B, C)
+    desk.granted(first(A))
+    return desk
+
+
+# --- standing by ---------------------------------------------------------------------------------------------------
+
+
+def test_a_name_nobody_served_is_free_and_its_standbys_are_listed() -> None:
+    desk = Desk()
+    desk.register(A, B)
+    assert desk.resolved() == Resolved(9, NameState.FREE, None, ("host-a", "host-b"))
+
+
+def test_looking_a_name_up_leaves_no_trace() -> None:
+    desk = Desk()
+    before = desk.registry.describe()
+    desk.resolved("coffee")
+    assert desk.registry.describe() == before
+
+
+def test_registering_is_answered_with_the_lease_and_how_things_are() -> None:
+    desk = served()
+    reply = desk.ask(Register(4, limits.PROTOCOL, TEA, D))
+    assert isinstance(reply, Registered)
+    assert (reply.ask, reply.lease_ms, reply.state) == (4, LEASE, NameState.SERVED)
+    assert reply.record is not None
+    assert reply.record.active == A
+    assert reply.standbys == ("host-b", "host-c", "host-d")
+
+
+def test_a_standby_that_stops_renewing_is_forgotten() -> None:
+    desk = served()
+    desk.now_ms = LEASE - 1
+    desk.renew(A, B)
+    desk.now_ms = LEASE
+    assert desk.resolved().standbys == ("host-b",)
+    refused = desk.refused(Renew(5, TEA, C.id))
+    assert refused.code is RefusalCode.NOT_REGISTERED
+    assert refused.record == desk.saved[-1]
+
+
+def test_registering_again_is_harmless_and_brings_new_addresses() -> None:
+    desk = Desk()
+    desk.register(A)
+    moved = ServerInfo("a", "host-a", ("tcp://new:1",), ("tcp://new:2",))
+    desk.register(moved, moved)
+    assert desk.granted(first(B)).epoch == 1
+    reply = desk.ask(Pick(1, TEA, B.id))
+    assert reply == Picked(1, moved)
+
+
+def test_a_standby_that_leaves_is_forgotten_at_once() -> None:
+    desk = served()
+    assert desk.ask(Leave(3, TEA, B.id)) == Done(3)
+    assert desk.ask(Leave(3, TEA, B.id)) == Done(3)
+    assert desk.resolved().standbys == ("host-c",)
+
+
+def test_an_active_server_that_leaves_ends_its_lease_and_not_its_record() -> None:
+    desk = served()
+    desk.ask(Leave(3, TEA, A.id))
+    resolved = desk.resolved()
+    assert resolved.state is NameState.ORPHANED
+    assert resolved.record == desk.saved[-1]
+
+
+@pytest.mark.parametrize("request_", [Resolve(6, 99, TEA), Register(6, 99, TEA, A)])
+def test_another_protocol_is_refused_with_both_versions_named(request_: DnsRequest) -> None:
+    refused = Desk().refused(request_)
+    assert refused.code is RefusalCode.VERSION
+    assert "protocol 99" in refused.message
+    assert f"protocol {limits.PROTOCOL}" in refused.message
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Resolve(6, limits.PROTOCOL, "no spaces please"),
+        Register(6, limits.PROTOCOL, "a/b", A),
+        Renew(6, "é", A.id),
+        Pick(6, "-", A.id),
+        Claim(6, " ", A, ClaimKind.FIRST, 0, "log"),
+        Transfer(6, "..", A.id, 1, 1, B.id),
+        SetInSync(6, "\n", A.id, 1, 1, (A.id,)),
+        Leave(6, "tea!", A.id),
+    ],
+)
+def test_a_bad_service_name_is_refused_in_every_request(request_: DnsRequest) -> None:
+    assert Desk().refused(request_).code is RefusalCode.BAD_NAME
+
+
+def test_names_differ_only_by_their_letters() -> None:
+    desk = served()
+    assert desk.resolved(" TEA ").record == desk.saved[-1]
+
+
+@pytest.mark.parametrize("lame", [ServerInfo("a", "n", (), ("tcp://a:2",)), ServerInfo("a", "n", ("tcp://a:1",), ())])
+def test_a_server_without_addresses_is_refused(lame: ServerInfo) -> None:
+    desk = Desk()
+    assert desk.refused(Register(1, limits.PROTOCOL, TEA, lame)).code is RefusalCode.MALFORMED
+    assert desk.refused(first(lame)).code is RefusalCode.MALFORMED
+
+
+def test_the_standbys_of_a_name_are_bounded() -> None:
+    desk = Desk()
+    desk.register(*(server(f"s{number}") for number in range(limits.STANDBYS_MAX)))
+    assert desk.refused(Register(1, limits.PROTOCOL, TEA, A)).code is RefusalCode.FULL
+    assert desk.refused(first(A)).code is RefusalCode.FULL
+    desk.register(server("s0"))  # whoever is there already may go on
+
+
+def test_names_are_bounded_and_forgotten_when_nobody_holds_them() -> None:
+    desk = Desk()
+    for number in range(limits.SERVICES_MAX):
+        desk.ask(Register(1, limits.PROTOCOL, f"s{number}", A))
+    assert desk.refused(Register(1, limits.PROTOCOL, "one-more", A)).code is RefusalCode.FULL
+    desk.now_ms = LEASE
+    assert isinstance(desk.ask(Register(1, limits.PROTOCOL, "one-more", A)), Registered)
+    assert desk.registry.describe() == "zdns services=1 servers=1"
+
+
+def test_time_in_which_zdns_stood_still_does_not_count() -> None:
+    desk = served()
+    desk.now_ms = 10 * LEASE
+    desk.registry.extend_leases(10 * LEASE)
+    assert desk.resolved().standbys == ("host-b", "host-c")
+    desk.now_ms += LEASE
+    assert desk.resolved().standbys == ()
+
+
+# --- pick ----------------------------------------------------------------------------------------------------------
+
+
+def picks(desk: Desk, request: Pick, times: int = 60) -> list[str]:
+    """Every id picked, sorted."""
+    replies = [desk.ask(request) for _ in range(times)]
+    assert all(isinstance(reply, Picked) for reply in replies)
+    return sorted({reply.server.id for reply in replies if isinstance(reply, Picked) and reply.server is not None})
+
+
+def test_every_standby_but_the_asker_and_the_excluded_can_be_picked() -> None:
+    desk = served()
+    desk.register(D)
+    assert picks(desk, Pick(1, TEA, A.id)) == ["b", "c", "d"]
+    assert picks(desk, Pick(1, TEA, B.id)) == ["c", "d"]
+    assert picks(desk, Pick(1, TEA, A.id, (B.id,))) == ["c", "d"]
+    assert picks(desk, Pick(1, TEA, A.id, (B.id, C.id, D.id))) == []
+
+
+def test_picks_are_uniform() -> None:
+    desk = served()
+    desk.register(D)
+    counts = {"b": 0, "c": 0, "d": 0}
+    for _ in range(3_000):
+        reply = desk.ask(Pick(1, TEA, A.id))
+        assert isinstance(reply, Picked)
+        assert reply.server is not None
+        counts[reply.server.id] += 1
+    assert all(850 < count < 1_150 for count in counts.values()), counts
+
+
+def test_a_dead_standby_is_not_picked() -> None:
+    desk = served()
+    desk.now_ms = LEASE - 1
+    desk.renew(A, C)
+    desk.now_ms = LEASE
+    assert picks(desk, Pick(1, TEA, A.id)) == ["c"]
+
+
+def test_a_pick_by_name_compares_as_nicks_do() -> None:
+    desk = served()
+    desk.register(server("e", "Érik"))
+    assert picks(desk, Pick(1, TEA, A.id, (), "e\N{COMBINING ACUTE ACCENT}RIK")) == ["e"]
+    assert picks(desk, Pick(1, TEA, A.id, (), "nobody")) == []
+
+
+def test_a_stranger_may_not_pick() -> None:
+    assert served().refused(Pick(1, TEA, "stranger")).code is RefusalCode.NOT_REGISTERED
+
+
+# --- claims --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_claim_makes_epoch_1() -> None:
+    desk = Desk()
+    assert desk.granted(first(A)) == Record(TEA, 1, 1, "log-1", A, (A,))
+    assert desk.resolved().state is NameState.SERVED
+
+
+def test_a_first_claim_asked_twice_is_granted_once() -> None:
+    desk = Desk()
+    assert desk.granted(first(A)) == desk.granted(first(A))
+    assert len(desk.saved) == 1
+
+
+def test_a_second_first_claim_finds_the_name_taken() -> None:
+    desk = served()
+    refused = desk.refused(first(B))
+    assert (refused.code, refused.record) == (RefusalCode.TAKEN, desk.saved[-1])
+    assert len(desk.saved) == 1
+
+
+def test_a_first_claim_is_refused_even_when_everybody_is_gone() -> None:
+    desk = served()
+    desk.now_ms = 10 * LEASE
+    assert desk.refused(first(B)).code is RefusalCode.TAKEN
+
+
+def test_a_claimer_that_remembers_an_epoch_gets_a_higher_one_from_a_zdns_that_lost_its_store() -> None:
+    assert Desk().granted(first(A, epoch=41)).epoch == 42
+
+
+def test_a_new_history_needs_a_name() -> None:
+    desk = served()
+    assert desk.refused(first(B, log="", service="coffee")).code is RefusalCode.MALFORMED
+    desk.now_ms = LEASE
+    assert desk.refused(fresh(B, 1, log="")).code is RefusalCode.MALFORMED
+
+
+def test_an_epoch_that_could_not_be_followed_is_refused() -> None:
+    assert Desk().refused(first(A, epoch=2**63 - 1)).code is RefusalCode.MALFORMED
+
+
+def followed() -> Desk:
+    """A serves tea in epoch 1, B is in sync, C stands by; the record is at version 2."""
+    desk = served()
+    desk.granted(in_sync(A, 1, 1, A, B))
+    return desk
+
+
+def test_failover_waits_for_the_lease_of_the_active_server() -> None:
+    desk = followed()
+    refused = desk.refused(failover(B, 1))
+    assert (refused.code, refused.record) == (RefusalCode.ALIVE, desk.saved[-1])
+    desk.now_ms = LEASE
+    record = desk.granted(failover(B, 1))
+    assert (record.epoch, record.version, record.active, record.in_sync) == (2, 3, B, (B, A))
+    assert record.log == "log-1"
+    assert desk.granted(failover(B, 1)) == record
+    assert len(desk.saved) == 3
+
+
+def test_failover_at_once_after_the_active_server_left() -> None:
+    desk = followed()
+    desk.ask(Leave(1, TEA, A.id))
+    assert desk.granted(failover(B, 1)).epoch == 2
+
+
+def test_failover_needs_the_whole_history() -> None:
+    desk = followed()
+    desk.now_ms = LEASE
+    assert desk.refused(failover(C, 1)).code is RefusalCode.NOT_IN_SYNC
+
+
+@pytest.mark.parametrize("epoch", [0, 2, 7])
+def test_failover_from_another_epoch_is_refused_with_the_record(epoch: int) -> None:
+    desk = followed()
+    desk.now_ms = LEASE
+    refused = desk.refused(failover(B, epoch))
+    assert (refused.code, refused.record) == (RefusalCode.STALE_EPOCH, desk.saved[-1])
+
+
+def test_failover_of_a_name_nobody_served_is_refused() -> None:
+    assert Desk().refused(failover(A, 0)).code is RefusalCode.STALE_EPOCH
+
+
+def test_an_active_server_that_came_back_with_its_history_takes_the_next_epoch() -> None:
+    desk = followed()
+    desk.register(A)
+    record = desk.granted(failover(A, 1))
+    assert (record.epoch, record.active, record.in_sync) == (2, A, (A, B))
+
+
+def test_a_fresh_start_waits_until_nobody_has_the_history() -> None:
+    desk = followed()
+    desk.now_ms = LEASE - 1
+    desk.renew(B)
+    desk.now_ms = LEASE
+    refused = desk.refused(fresh(C, 1))
+    assert refused.code is RefusalCode.ALIVE
+    assert "host-b" in refused.message
+    desk.now_ms = 2 * LEASE
+    assert desk.resolved().state is NameState.ORPHANED
+    record = desk.granted(fresh(C, 1))
+    assert record == Record(TEA, 2, 3, "log-2", C, (C,))
+    assert desk.granted(fresh(C, 1)) == record
+    assert desk.refused(fresh(D, 1)).code is RefusalCode.STALE_EPOCH
+
+
+def test_the_last_holder_itself_may_start_afresh() -> None:
+    desk = served()
+    assert desk.granted(fresh(A, 1)).log == "log-2"
+
+
+def test_a_fresh_claim_of_a_free_name_is_a_first_one() -> None:
+    assert Desk().granted(fresh(A, 0)) == Record(TEA, 1, 1, "log-2", A, (A,))
+
+
+# --- transfer ------------------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_raises_the_epoch_and_keeps_the_source_in_sync() -> None:
+    desk = served()
+    record = desk.granted(transfer(A, 1, 1, B))
+    assert record == Record(TEA, 2, 2, "log-1", B, (B, A))
+
+
+def test_a_transfer_asked_again_gives_the_same_answer() -> None:
+    desk = served()
+    record = desk.granted(transfer(A, 1, 1, B))
+    assert desk.granted(transfer(A, 1, 1, B)) == record
+    later = desk.granted(in_sync(B, 2, 2, B))
+    assert desk.granted(transfer(A, 1, 1, B)) == later
+    assert len(desk.saved) == 3
+
+
+def test_a_transfer_by_anybody_else_is_refused() -> None:
+    desk = served()
+    refused = desk.refused(transfer(B, 1, 1, C))
+    assert (refused.code, refused.record) == (RefusalCode.NOT_ACTIVE, desk.saved[-1])
+    assert desk.refused(transfer(D, 0, 0, C)).code is RefusalCode.STALE_EPOCH
+    assert Desk().refused(transfer(A, 0, 0, B)).code is RefusalCode.NOT_ACTIVE
+
+
+def test_a_transfer_from_an_older_epoch_is_refused_with_the_record() -> None:
+    desk = served()
+    desk.granted(transfer(A, 1, 1, B))
+    refused = desk.refused(transfer(A, 1, 1, C))
+    assert (refused.code, refused.record) == (RefusalCode.STALE_EPOCH, desk.saved[-1])
+
+
+def test_a_transfer_at_another_version_is_refused_and_changes_nothing() -> None:
+    desk = served()
+    for version in (0, 2):
+        refused = desk.refused(transfer(A, 1, version, B))
+        assert (refused.code, refused.record) == (RefusalCode.STALE_VERSION, desk.saved[-1])
+    assert len(desk.saved) == 1
+
+
+@pytest.mark.parametrize("to", [A, D])
+def test_a_transfer_to_nobody_raises_the_version_so_that_no_late_repeat_is_granted(to: ServerInfo) -> None:
+    desk = served()
+    refused = desk.refused(transfer(A, 1, 1, to))
+    assert refused.code is RefusalCode.NOT_STANDBY
+    assert refused.record == desk.saved[-1] == Record(TEA, 1, 2, "log-1", A, (A,))
+    desk.register(D)
+    assert desk.refused(transfer(A, 1, 1, D)).code is RefusalCode.STALE_VERSION
+    assert desk.granted(transfer(A, 1, 2, D)).active == D
+
+
+def test_a_server_that_transfers_is_alive() -> None:
+    desk = served()
+    desk.now_ms = LEASE - 1
+    desk.renew(B)
+    desk.now_ms = LEASE
+    assert "host-a" not in desk.resolved().standbys
+    desk.granted(transfer(A, 1, 1, B))
+    assert desk.resolved().standbys == ("host-a",)
+
+
+# --- in-sync list --------------------------------------------------------------------------------------------------
+
+
+def test_the_in_sync_list_has_the_active_server_first_and_each_once() -> None:
+    desk = served()
+    record = desk.granted(in_sync(A, 1, 1, C, A, B, C))
+    assert (record.epoch, record.version, record.in_sync) == (1, 2, (A, C, B))
+
+
+def test_the_same_list_asked_for_again_gives_the_same_answer() -> None:
+    desk = served()
+    record = desk.granted(in_sync(A, 1, 1, A, B))
+    assert desk.granted(in_sync(A, 1, 1, A, B)) == record
+    assert len(desk.saved) == 2
+    assert desk.refused(in_sync(A, 1, 1, A, C)).code is RefusalCode.STALE_VERSION
+
+
+def test_a_list_without_the_active_server_or_with_strangers_is_refused() -> None:
+    desk = served()
+    assert desk.refused(in_sync(A, 1, 1, B)).code is RefusalCode.MALFORMED
+    assert desk.refused(in_sync(A, 1, 1, A, D)).code is RefusalCode.NOT_STANDBY
+    assert len(desk.saved) == 1
+
+
+def test_a_dead_member_may_stay_on_the_list_and_be_struck_off() -> None:
+    desk = followed()
+    desk.now_ms = LEASE - 1
+    desk.renew(A, C)
+    desk.now_ms = LEASE
+    assert desk.granted(in_sync(A, 1, 2, A, B, C)).in_sync == (A, B, C)
+    assert desk.granted(in_sync(A, 1, 3, A, C)).in_sync == (A, C)
+
+
+def test_a_deposed_server_cannot_change_the_list() -> None:
+    desk = served()
+    desk.granted(transfer(A, 1, 1, B))
+    assert desk.refused(in_sync(A, 1, 1, A)).code is RefusalCode.STALE_EPOCH
+    assert desk.refused(in_sync(A, 2, 2, A)).code is RefusalCode.NOT_ACTIVE
+    assert desk.resolved().record == desk.saved[-1]
+
+
+# --- records -------------------------------------------------------------------------------------------------------
+
+
+def test_services_do_not_touch_each_other() -> None:
+    desk = served()
+    desk.granted(first(B, service="coffee"))
+    desk.granted(transfer(A, 1, 1, C))
+    resolved = desk.resolved("coffee")
+    assert resolved.record == Record("coffee", 1, 1, "log-1", B, (B,))
+    assert resolved.standbys == ()
+
+
+def test_a_restarted_registry_gives_everybody_named_one_lease_of_grace() -> None:
+    desk = Desk(Record(TEA, 5, 9, "log-1", A, (A, B)))
+    assert desk.resolved().state is NameState.SERVED
+    desk.renew(A)
+    assert desk.refused(failover(B, 5)).code is RefusalCode.ALIVE
+    assert desk.refused(Renew(1, TEA, C.id)).code is RefusalCode.NOT_REGISTERED
+    desk.now_ms = LEASE
+    assert desk.resolved().state is NameState.ORPHANED
+    assert desk.granted(failover(B, 5)).epoch == 6
+
+
+def test_a_decision_changes_no_record_before_it_is_adopted() -> None:
+    desk = served()
+    decision = desk.registry.decide(transfer(A, 1, 1, B), 0)
+    assert decision.record is not None
+    assert desk.resolved().record == desk.saved[-1]
+    desk.registry.adopt(decision.record)
+    assert desk.resolved().record == decision.record
+
+
+def test_an_older_record_is_never_adopted() -> None:
+    desk = served()
+    for record in (Record(TEA, 0, 9, "l", A, (A,)), Record(TEA, 1, 1, "l", A, (A,))):
+        with pytest.raises(InvariantViolated, match="service=tea"):
+            desk.registry.adopt(record)
+
+
+def test_a_lease_has_to_last() -> None:
+    with pytest.raises(ValueError, match="lease"):
+        Registry([], 0, 0, rng=Random(1))
+
+
+# --- whatever is asked, in whatever order --------------------------------------------------------------------------
+
+SERVERS = [A, B, C]
+which = st.integers(0, len(SERVERS) - 1)
+off_by = st.sampled_from([0, 0, 0, 0, -1, 1])  # mostly the right number
+
+
+class AnySequence(RuleBasedStateMachine):
+    """Random requests, most of them nearly right, some saved in vain, restarts, and old requests again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ms = 0
+        self.registry = Registry([], LEASE, 0, rng=Random(7))
+        self.record: Record | None = None
+        self.holders: dict[int, str] = {}  # epoch -> the one server that was ever told it has it
+        self.transfers: dict[tuple[int, int], str] = {}  # (epoch, version) -> to whom it was granted
+        self.asked: list[DnsRequest] = []
+
+    @property
+    def epoch(self) -> int:
+        return self.record.epoch if self.record else 0
+
+    @property
+    def version(self) -> int:
+        return self.record.version if self.record else 0
+
+    def ask(self, request: DnsRequest, saves: bool = True) -> None:
+        was = self.record
+        decision = self.registry.decide(request, self.now_ms)
+        assert codec.decode(codec.encode(decision.reply), DnsReply) == decision.reply
+        if decision.record is not None and saves:
+            codec.decode(codec.encode(Granted(0, decision.record)), DnsReply)  # it fits its own limits
+            self.registry.adopt(decision.record)
+            self.record = decision.record
+        elif decision.record is not None:
+            return  # the answer was never sent
+        self.judge(request, decision.reply, was)
+
+    def judge(self, request: DnsRequest, reply: DnsReply, was: Record | None) -> None:
+        now = self.record
+        match reply:
+            case Refused(code=RefusalCode.NOT_STANDBY, record=Record() as told) if isinstance(request, Transfer):
+                assert was is not None
+                assert now is not None
+                assert told == now
+                assert (now.epoch, now.version, now.active, now.in_sync) == (
+                    was.epoch,
+                    was.version + 1,
+                    was.active,
+                    was.in_sync,
+                )
+            case Refused():
+                assert now == was
+            case Granted(record=told):
+                assert told == now
+                assert self.holders.setdefault(told.epoch, told.active.id) == told.active.id
+                if was is None or told.epoch > was.epoch:
+                    assert told.active.id == (request.to if isinstance(request, Transfer) else request.server.id)  # type: ignore[union-attr]
+                    assert told.epoch == self.request_epoch(request) + 1
+                if isinstance(request, Transfer) and now != was:
+                    key = (request.epoch, request.version)
+                    assert key not in self.transfers, "granted twice"
+                    self.transfers[key] = request.to
+                self.asked.append(request)
+            case _:
+                assert now == was
+        if isinstance(reply, Refused):
+            self.asked.append(request)
+
+    @staticmethod
+    def request_epoch(request: DnsRequest) -> int:
+        assert isinstance(request, Claim | Transfer | SetInSync)
+        return request.epoch
+
+    @rule(index=which)
+    def register(self, index: int) -> None:
+        self.ask(Register(1, limits.PROTOCOL, TEA, SERVERS[index]))
+
+    @rule(index=which)
+    def renew(self, index: int) -> None:
+        self.ask(Renew(1, TEA, SERVERS[index].id))
+
+    @rule(index=which)
+    def leave(self, index: int) -> None:
+        self.ask(Leave(1, TEA, SERVERS[index].id))
+
+    @rule(index=which)
+    def pick(self, index: int) -> None:
+        decision = self.registry.decide(Pick(1, TEA, SERVERS[index].id), self.now_ms)
+        if isinstance(decision.reply, Picked) and decision.reply.server is not None:
+            assert decision.reply.server.id != SERVERS[index].id
+            assert self.record is None or decision.reply.server.id != self.record.active.id
+
+    @rule(index=which, kind=st.sampled_from(list(ClaimKind)), off=off_by, saves=st.booleans())
+    def claim(self, index: int, kind: ClaimKind, off: int, saves: bool) -> None:
+        epoch = max(0, self.epoch + off)
+        self.ask(Claim(1, TEA, SERVERS[index], kind, epoch, f"log-{self.version}"), saves)
+
+    @precondition(lambda self: self.record is not None)
+    @rule(to=which, off_epoch=off_by, off_version=off_by, by=st.none() | which, saves=st.booleans())
+    def transfer(self, to: int, off_epoch: int, off_version: int, by: int | None, saves: bool) -> None:
+        assert self.record is not None
+        asker = self.record.active.id if by is None else SERVERS[by].id
+        epoch, version = max(0, self.epoch + off_epoch), max(0, self.version + off_version)
+        self.ask(Transfer(1, TEA, asker, epoch, version, SERVERS[to].id), saves)
+
+    @precondition(lambda self: self.record is not None)
+    @rule(members=st.lists(which, min_size=1, max_size=4), off=off_by, by=st.none() | which)
+    def set_in_sync(self, members: list[int], off: int, by: int | None) -> None:
+        assert self.record is not None
+        asker = self.record.active.id if by is None else SERVERS[by].id
+        ids = (asker, *(SERVERS[index].id for index in members))
+        self.ask(SetInSync(1, TEA, asker, self.epoch, max(0, self.version + off), ids))
+
+    @precondition(lambda self: bool(self.asked))
+    @rule(back=st.integers(0, 30))
+    def an_old_request_arrives_again(self, back: int) -> None:
+        self.ask(self.asked[-1 - back % len(self.asked)])
+
+    @rule(lost_ms=st.sampled_from([1, LEASE // 2, LEASE, 5 * LEASE]))
+    def time_passes(self, lost_ms: int) -> None:
+        self.now_ms += lost_ms
+
+    @rule()
+    def zdns_restarts(self) -> None:
+        self.registry = Registry([self.record] if self.record else [], LEASE, self.now_ms, rng=Random(7))
+
+    @invariant()
+    def the_record_is_what_is_told(self) -> None:
+        reply = self.registry.decide(Resolve(1, limits.PROTOCOL, TEA), self.now_ms).reply
+        assert isinstance(reply, Resolved)
+        assert reply.record == self.record
+        assert (reply.state is NameState.FREE) == (self.record is None)
+        if self.record is not None:
+            assert self.record.in_sync[0] == self.record.active
+            ids = [one.id for one in self.record.in_sync]
+            assert len(ids) == len(set(ids))
+
+
+AnySequence.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnySequence = AnySequence.TestCase
+
+
+def test_an_in_sync_server_that_has_let_go_of_its_copy_keeps_no_name_alive() -> None:
+    registry = Registry([], LEASE, 0, rng=Random(1))
+    source, target = server("source"), server("target")
+    granted = registry.decide(Claim(1, "backend.com", source, ClaimKind.FIRST, 0, "log"), 0)
+    assert granted.record is not None
+    registry.adopt(granted.record)
+    registry.decide(Register(2, limits.PROTOCOL, "backend.com", target), 0)
+    moved = registry.decide(Transfer(3, "backend.com", source.id, 1, 1, target.id), 0)
+    assert moved.record is not None
+    registry.adopt(moved.record)
+    later = LEASE - 1
+    registry.decide(Renew(4, "backend.com", source.id, "log"), later)
+    dead = later + 2
+    alive = registry.decide(Resolve(5, limits.PROTOCOL, "backend.com"), dead).reply
+    assert isinstance(alive, Resolved)
+    assert alive.state is NameState.SERVED, "the source still has its copy"
+    registry.decide(Renew(6, "backend.com", source.id, ""), dead)
+    gone = registry.decide(Resolve(7, limits.PROTOCOL, "backend.com"), dead).reply
+    assert isinstance(gone, Resolved)
+    assert gone.state is NameState.ORPHANED
+    fresh = registry.decide(Claim(8, "backend.com", server("new"), ClaimKind.FRESH, 2, "new-log"), dead).reply
+    assert isinstance(fresh, Granted)

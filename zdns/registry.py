@@ -1,0 +1,380 @@
+"""Records, epochs, versions, in-sync lists, leases: every rule of who may serve a name; pure.
+
+Safety rests on the records alone: each change compares the caller's epoch (and version), so that nothing a
+slow, repeated or deposed caller says can undo a later decision. Leases say only who is worth naming.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+import msgspec
+
+from wire import limits, names
+from wire.errors import InvariantViolated, RefusalCode
+from wire.messages import (
+    Claim,
+    ClaimKind,
+    DnsReply,
+    DnsRequest,
+    Done,
+    Granted,
+    Leave,
+    NameState,
+    Pick,
+    Picked,
+    Record,
+    Refused,
+    Register,
+    Registered,
+    Renew,
+    Resolve,
+    Resolved,
+    ServerInfo,
+    SetInSync,
+    Transfer,
+)
+
+# An epoch this high was never reached honestly; above it the next one might not fit its field.
+_EPOCH_MAX = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to answer. `record`, if any, is saved, synced and then adopted before the answer leaves."""
+
+    reply: DnsReply
+    record: Record | None = None
+
+
+@dataclass(slots=True)
+class _Lease:
+    server: ServerInfo
+    ends_ms: int
+    has_copy: bool = (
+        True  # of the history, as far as it said; one that has only just come is given the benefit of the doubt
+    )
+
+
+@dataclass(slots=True)
+class _Service:
+    record: Record | None = None
+    leases: dict[str, _Lease] = field(default_factory=dict)
+
+
+class Registry:
+    """What zdns knows. Invariant: an epoch is granted to one server, once; epochs and versions only rise."""
+
+    def __init__(self, records: Iterable[Record], lease_ms: int, now_ms: int, *, rng: Random) -> None:
+        """Go on from stored `records`: the servers they name get one full lease of grace from `now_ms`."""
+        if lease_ms <= 0:
+            raise ValueError("a lease has to last")
+        self._lease_ms = lease_ms
+        self._rng = rng
+        self._swept_ms = now_ms
+        self._services: dict[str, _Service] = {}
+        for record in records:
+            leases = {server.id: _Lease(server, now_ms + lease_ms) for server in _named(record)}
+            self._services[record.service] = _Service(record, leases)
+
+    def decide(self, request: DnsRequest, now_ms: int) -> Decision:
+        """Judge one request. Records stay as they are until `adopt`; leases may begin, go on or end."""
+        try:
+            name = names.check_service(request.service)
+        except ValueError as error:
+            return _refuse(request.ask, RefusalCode.BAD_NAME, str(error))
+        if isinstance(request, Resolve | Register) and request.protocol != limits.PROTOCOL:
+            return _refuse(request.ask, RefusalCode.VERSION, _version_sentence(request.protocol))
+        if isinstance(request, Register | Claim) and not (request.server.router and request.server.feed):
+            return _refuse(
+                request.ask, RefusalCode.MALFORMED, "a server has an endpoint for posts and one for its feed"
+            )
+        self._sweep(now_ms)
+        service = self._services.get(name, _Service())
+        _forget_expired(service, now_ms)
+        match request:
+            case Resolve(ask=ask):
+                return Decision(Resolved(ask, _state(service), service.record, _standby_names(service)))
+            case Register():
+                return self._register(service, name, request, now_ms)
+            case Renew():
+                return self._renew(service, request, now_ms)
+            case Pick():
+                return self._pick(service, request)
+            case Claim():
+                return self._claim(service, name, request, now_ms)
+            case Transfer():
+                return self._transfer(service, request, now_ms)
+            case SetInSync():
+                return self._set_in_sync(service, request, now_ms)
+            case Leave(ask=ask, server=server):
+                service.leases.pop(server, None)
+                return Decision(Done(ask))
+
+    def adopt(self, record: Record) -> None:
+        """Take over a record that a `Decision` carried and that is safely stored.
+
+        Raises:
+            InvariantViolated: its epoch or version is not higher than that of the record it replaces.
+        """
+        service = self._services.setdefault(record.service, _Service())
+        was = service.record
+        if was is not None and (record.epoch < was.epoch or record.version <= was.version):
+            raise InvariantViolated(
+                f"service={record.service} epoch {was.epoch} version {was.version} cannot be followed by "
+                f"epoch {record.epoch} version {record.version}"
+            )
+        service.record = record
+
+    def extend_leases(self, lost_ms: int) -> None:
+        """Give back time in which nobody could renew because zdns itself stood still."""
+        for service in self._services.values():
+            for lease in service.leases.values():
+                lease.ends_ms += lost_ms
+
+    def describe(self) -> str:
+        """How much is known, in one short line."""
+        servers_count = sum(len(service.leases) for service in self._services.values())
+        return f"zdns services={len(self._services)} servers={servers_count}"
+
+    # --- standing by ---------------------------------------------------------------------------------------------
+
+    def _register(self, service: _Service, name: str, request: Register, now_ms: int) -> Decision:
+        full = self._admit(service, name, request.server, now_ms)
+        if full:
+            return _refuse(request.ask, RefusalCode.FULL, full, service.record)
+        return self._registered(service, request.ask)
+
+    def _renew(self, service: _Service, request: Renew, now_ms: int) -> Decision:
+        lease = service.leases.get(request.server)
+        if lease is None:
+            return _refuse(request.ask, RefusalCode.NOT_REGISTERED, "you have no lease: register anew", service.record)
+        lease.ends_ms = now_ms + self._lease_ms
+        lease.has_copy = service.record is not None and request.holds == service.record.log
+        return self._registered(service, request.ask)
+
+    def _registered(self, service: _Service, ask: int) -> Decision:
+        return Decision(Registered(ask, self._lease_ms, _state(service), service.record, _standby_names(service)))
+
+    def _pick(self, service: _Service, request: Pick) -> Decision:
+        if request.server not in service.leases:
+            return _refuse(request.ask, RefusalCode.NOT_REGISTERED, "you have no lease: register anew", service.record)
+        wanted = names.nick_key(request.name)
+        servers = [
+            server
+            for server in _standbys(service)
+            if server.id != request.server
+            and server.id not in request.exclude
+            and (not wanted or names.nick_key(server.name) == wanted)
+        ]
+        return Decision(Picked(request.ask, self._rng.choice(servers) if servers else None))
+
+    # --- changes of the record -------------------------------------------------------------------------------------
+
+    def _claim(self, service: _Service, name: str, request: Claim, now_ms: int) -> Decision:
+        record, server = service.record, request.server
+        if request.epoch >= _EPOCH_MAX:
+            return _refuse(request.ask, RefusalCode.MALFORMED, f"no service was ever at epoch {request.epoch}", record)
+        if request.kind is not ClaimKind.FAILOVER and not request.log:
+            return _refuse(request.ask, RefusalCode.MALFORMED, "a new history needs a name", record)
+        others = {id_ for id_ in service.leases if id_ != server.id}
+        full = self._admit(service, name, server, now_ms)
+        if full:
+            return _refuse(request.ask, RefusalCode.FULL, full, record)
+        if record is None:
+            if request.kind is ClaimKind.FAILOVER:
+                return _refuse(request.ask, RefusalCode.STALE_EPOCH, f"nobody ever served {name}: claim it first")
+            # The claimer may remember an epoch that we do not (our store was lost): epochs rise all the same.
+            return _grant(request.ask, _fresh(name, request, version=1))
+        if record.epoch == request.epoch + 1 and record.active.id == server.id:
+            return Decision(Granted(request.ask, record))
+        if request.kind is ClaimKind.FIRST:
+            return _refuse(request.ask, RefusalCode.TAKEN, f"{name} is served by {record.active.name} already", record)
+        if record.epoch != request.epoch:
+            return _refuse(request.ask, RefusalCode.STALE_EPOCH, _epoch_sentence(request.epoch, record), record)
+        if request.kind is ClaimKind.FRESH:
+            holders = [holder.name or holder.id for holder in _holders(service) if holder.id in others]
+            if holders:
+                sentence = f"the history of {name} is not lost: {', '.join(holders)} has it and is there"
+                return _refuse(request.ask, RefusalCode.ALIVE, sentence, record)
+            return _grant(request.ask, _fresh(name, request, version=record.version + 1))
+        return _fail_over(request, record, active_lives=record.active.id in others)
+
+    def _transfer(self, service: _Service, request: Transfer, now_ms: int) -> Decision:
+        record = service.record
+        if record is not None and record.epoch == request.epoch + 1 and record.active.id == request.to:
+            self._refresh(service, request.server, now_ms)
+            return Decision(Granted(request.ask, record))
+        checked = self._check_active(service, request, now_ms)
+        if isinstance(checked, Decision):
+            return checked
+        if checked.version != request.version:
+            return _refuse(
+                request.ask, RefusalCode.STALE_VERSION, _version_of_record_sentence(request, checked), checked
+            )
+        to = next((server for server in _standbys(service) if server.id == request.to), None)
+        if to is None:
+            # A repeat of this request may still be under way. With a new version it can never be granted.
+            record = msgspec.structs.replace(checked, version=checked.version + 1)
+            refused = Refused(request.ask, RefusalCode.NOT_STANDBY, f"{request.to} does not stand by", record)
+            return Decision(refused, record)
+        record = msgspec.structs.replace(
+            checked,
+            epoch=checked.epoch + 1,
+            version=checked.version + 1,
+            active=to,
+            in_sync=(to, checked.active),
+        )
+        return _grant(request.ask, record)
+
+    def _set_in_sync(self, service: _Service, request: SetInSync, now_ms: int) -> Decision:
+        checked = self._check_active(service, request, now_ms)
+        if isinstance(checked, Decision):
+            return checked
+        record = checked
+        if request.server not in request.in_sync:
+            return _refuse(request.ask, RefusalCode.MALFORMED, "the active server is in sync with itself", record)
+        # The active one first, each once, the others in the order given.
+        wanted = list(dict.fromkeys((request.server, *request.in_sync)))
+        if request.version == record.version - 1 and wanted == [server.id for server in record.in_sync]:
+            return Decision(Granted(request.ask, record))
+        if request.version != record.version:
+            return _refuse(request.ask, RefusalCode.STALE_VERSION, _version_of_record_sentence(request, record), record)
+        known = {server.id: server for server in _named(record)}
+        known.update((lease.server.id, lease.server) for lease in service.leases.values())
+        strangers = [id_ for id_ in wanted if id_ not in known]
+        if strangers:
+            return _refuse(request.ask, RefusalCode.NOT_STANDBY, f"{strangers[0]} does not stand by", record)
+        in_sync = (record.active, *(known[id_] for id_ in wanted[1:]))
+        return _grant(request.ask, msgspec.structs.replace(record, version=record.version + 1, in_sync=in_sync))
+
+    def _check_active(self, service: _Service, request: Transfer | SetInSync, now_ms: int) -> Record | Decision:
+        """The record, if the asker is the active server of the epoch it names; else the refusal."""
+        record = service.record
+        self._refresh(service, request.server, now_ms)
+        if record is None:
+            return _refuse(request.ask, RefusalCode.NOT_ACTIVE, f"nobody ever served {request.service}")
+        if record.epoch != request.epoch:
+            return _refuse(request.ask, RefusalCode.STALE_EPOCH, _epoch_sentence(request.epoch, record), record)
+        if record.active.id != request.server:
+            sentence = f"{record.active.name} serves in epoch {record.epoch}, not you"
+            return _refuse(request.ask, RefusalCode.NOT_ACTIVE, sentence, record)
+        if request.server not in service.leases:
+            service.leases[request.server] = _Lease(record.active, now_ms + self._lease_ms)
+        return record
+
+    # --- leases ------------------------------------------------------------------------------------------------------
+
+    def _admit(self, service: _Service, name: str, server: ServerInfo, now_ms: int) -> str:
+        """Give `server` a lease; return why it gets none, or nothing."""
+        if server.id not in service.leases:
+            if name not in self._services and len(self._services) >= limits.SERVICES_MAX:
+                return f"this zdns knows {limits.SERVICES_MAX} services already"
+            is_named = service.record is not None and any(one.id == server.id for one in _named(service.record))
+            if len(service.leases) >= limits.STANDBYS_MAX and not is_named:
+                return f"{limits.STANDBYS_MAX} servers stand by for {name} already"
+        self._services[name] = service
+        service.leases[server.id] = _Lease(server, now_ms + self._lease_ms)
+        return ""
+
+    def _refresh(self, service: _Service, id_: str, now_ms: int) -> None:
+        lease = service.leases.get(id_)
+        if lease is not None:
+            lease.ends_ms = now_ms + self._lease_ms
+
+    def _sweep(self, now_ms: int) -> None:
+        """Once a lease, forget everybody whose lease has ended, and names without record and servers."""
+        if now_ms < self._swept_ms + self._lease_ms:
+            return
+        self._swept_ms = now_ms
+        for name, service in list(self._services.items()):
+            _forget_expired(service, now_ms)
+            if service.record is None and not service.leases:
+                del self._services[name]
+
+
+def _named(record: Record) -> list[ServerInfo]:
+    """The active server and the in-sync ones, each once."""
+    return list({server.id: server for server in (*record.in_sync, record.active)}.values())
+
+
+def _holders(service: _Service) -> list[ServerInfo]:
+    """Those on record as holding the history who are there and have not let go of it; the active one never has."""
+    record, leases = service.record, service.leases
+    if record is None:
+        return []
+    present = [server for server in _named(record) if server.id in leases]
+    return [server for server in present if server.id == record.active.id or leases[server.id].has_copy]
+
+
+def _forget_expired(service: _Service, now_ms: int) -> None:
+    for id_ in [id_ for id_, lease in service.leases.items() if lease.ends_ms <= now_ms]:
+        del service.leases[id_]
+
+
+def _standbys(service: _Service) -> list[ServerInfo]:
+    active = service.record.active.id if service.record else None
+    return [lease.server for id_, lease in service.leases.items() if id_ != active]
+
+
+def _standby_names(service: _Service) -> tuple[str, ...]:
+    return tuple(server.name for server in _standbys(service))
+
+
+def _state(service: _Service) -> NameState:
+    if service.record is None:
+        return NameState.FREE
+    if _holders(service):
+        return NameState.SERVED
+    return NameState.ORPHANED
+
+
+def _fresh(name: str, request: Claim, *, version: int) -> Record:
+    return Record(
+        service=name,
+        epoch=request.epoch + 1,
+        version=version,
+        log=request.log,
+        active=request.server,
+        in_sync=(request.server,),
+    )
+
+
+def _fail_over(request: Claim, record: Record, *, active_lives: bool) -> Decision:
+    server = request.server
+    if not any(one.id == server.id for one in record.in_sync):
+        sentence = f"you do not have the whole history of {record.service}"
+        return _refuse(request.ask, RefusalCode.NOT_IN_SYNC, sentence, record)
+    if active_lives:
+        return _refuse(request.ask, RefusalCode.ALIVE, f"{record.active.name} still has its lease", record)
+    new = msgspec.structs.replace(
+        record,
+        epoch=record.epoch + 1,
+        version=record.version + 1,
+        active=server,
+        in_sync=(server, *(one for one in record.in_sync if one.id != server.id)),
+    )
+    return _grant(request.ask, new)
+
+
+def _grant(ask: int, record: Record) -> Decision:
+    return Decision(Granted(ask, record), record)
+
+
+def _refuse(ask: int, code: RefusalCode, sentence: str, record: Record | None = None) -> Decision:
+    return Decision(Refused(ask, code, sentence[: limits.MESSAGE_CHARS_MAX], record))
+
+
+def _version_sentence(protocol: int) -> str:
+    return (
+        f"versions differ: you speak protocol {protocol}, this zdns speaks protocol {limits.PROTOCOL}; "
+        "update the older of the two"
+    )
+
+
+def _epoch_sentence(epoch: int, record: Record) -> str:
+    return f"you are at epoch {epoch}, {record.service} is at epoch {record.epoch}"
+
+
+def _version_of_record_sentence(request: Transfer | SetInSync, record: Record) -> str:
+    return f"you are at version {request.version}, the record of {record.service} is at version {record.version}"
