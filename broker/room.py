@@ -1,0 +1,469 @@
+"""The room while this server holds it: who is in, what they post, in which order, and what all are told; pure.
+
+Posts are appended when they come, committed when the core says so, and only then published and acknowledged.
+What one turn of the loop brought is committed together: one block, one `Published`, one `Acked` an author.
+"""
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+
+from broker.history import History
+from wire import limits, names
+from wire.errors import RefusalCode
+from wire.messages import (
+    Acked,
+    AskMembers,
+    Bye,
+    Change,
+    ChangeKind,
+    Entry,
+    Fetch,
+    Fetched,
+    Find,
+    Found,
+    Heartbeat,
+    Hello,
+    Located,
+    Member,
+    MembersAre,
+    Message,
+    Move,
+    Opened,
+    Ping,
+    Pong,
+    Posts,
+    Presence,
+    Published,
+    Refused,
+    Relay,
+    Relayed,
+    Rename,
+    Resend,
+    RoomState,
+    Search,
+    ServerInfo,
+    SetAway,
+    SetServer,
+    Welcome,
+    WhoAreYou,
+)
+from wire.messages import Done as DoneMessage
+from wire.names import LinkId
+from wire.step import Command, Send
+
+ROOM = LinkId("room")
+FEED = LinkId("feed")
+
+
+class Phase(enum.Enum):
+    """SERVING: posts are taken. SEALED: nothing that would change the room is, until the handover is decided."""
+
+    SERVING = "serving"
+    SEALED = "sealed"
+
+
+@dataclass
+class _Seat:
+    """A member and how to reach it. `route` is empty until it has said hello to this server."""
+
+    member: Member
+    session: str
+    route: bytes
+    deadline_ms: int
+
+
+@dataclass(slots=True)
+class _Author:
+    """Whose an appended entry is, to be told when it is committed."""
+
+    peer: str
+    session: str
+    counter: int
+
+
+@dataclass
+class Gate:
+    """`min_n` members must have come before anything is shown; once open it stays open."""
+
+    min_n: int
+    open: bool = field(default=False)
+
+
+class Room:
+    """The active server's room.
+
+    Invariants: committed ≤ head; nothing above `committed` is published, fetched or acknowledged; nothing at
+    all is published or fetched before the gate is open. While SEALED neither history nor members change.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        server: ServerInfo,
+        epoch: int,
+        history: History,
+        state: RoomState,
+        now_ms: int,
+        utc_offset_ms: int,
+    ) -> None:
+        """`utc_offset_ms` added to the monotonic time gives the wall clock that entries are labelled with."""
+        self.service = service
+        self.server = server
+        self.epoch = epoch
+        self.history = history
+        self.phase = Phase.SERVING
+        self.gate = Gate(min_n=state.min_n, open=state.open)
+        self.committed = history.head
+        self.term_ms = state.term_ms
+        self.moves: deque[Move] = deque(state.moves, maxlen=limits.MOVES_KEPT)
+        self.next_handover_at_ms: int | None = None
+        self._utc_offset_ms = utc_offset_ms
+        self._rev = state.members_rev
+        self._seats: dict[str, _Seat] = {}
+        self._by_route: dict[bytes, _Seat] = {}
+        self._by_nick: dict[str, _Seat] = {}
+        self._uncommitted: deque[_Author] = deque()
+        self._changes: list[Change] = []
+        self._published = history.head if state.open else 0
+        self._parked: list[tuple[bytes, Message]] = []
+        self._beat_owed = True
+        self._swept_at_ms = now_ms
+        for member in state.members:
+            self._seat(_Seat(member, "", b"", now_ms + limits.MEMBER_DEADLINE_MS))
+
+    # --- what the core asks ---
+
+    @property
+    def visible(self) -> int:
+        """The last seq anyone may see."""
+        return self.committed if self.gate.open else 0
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Those who take part, in order of arrival; guests are none."""
+        return tuple(seat.member for seat in self._seats.values() if not seat.member.guest)
+
+    def state(self) -> RoomState:
+        """What a successor needs beyond the history."""
+        return RoomState(
+            members=tuple(seat.member for seat in self._seats.values()),
+            members_rev=self._rev,
+            min_n=self.gate.min_n,
+            open=self.gate.open,
+            term_ms=self.term_ms,
+            moves=tuple(self.moves),
+        )
+
+    def commit_to(self, seq: int) -> list[Command]:
+        """Entries up to `seq` are safe: acknowledge them, and publish them if the gate is open."""
+        commands: list[Command] = []
+        runs: dict[tuple[str, str], tuple[int, list[int]]] = {}
+        while self.committed < seq:
+            self.committed += 1
+            author = self._uncommitted.popleft()
+            run = runs.setdefault((author.peer, author.session), (author.counter, []))
+            run[1].append(self.committed)
+        for (peer, session), (first_counter, seqs) in runs.items():
+            seat = self._seats.get(peer)
+            if seat is not None and seat.route and seat.session == session:
+                commands.append(Send(ROOM, Acked(first_counter, tuple(seqs)), seat.route))
+        return self._publish() + commands
+
+    def seal(self) -> None:
+        """Take nothing more; what comes is parked."""
+        self.phase = Phase.SEALED
+
+    def reopen(self, now_ms: int) -> list[Command]:
+        """The handover failed: serve on, beginning with what was parked."""
+        self.phase = Phase.SERVING
+        parked, self._parked = self._parked, []
+        return [command for route, message in parked for command in self.receive(route, message, now_ms)]
+
+    def retire(self) -> list[bytes]:
+        """Another server has the room now; returns the routes of those whose requests were parked, each once."""
+        routes = dict.fromkeys(route for route, _ in self._parked)
+        self._parked = []
+        return list(routes)
+
+    # --- what the clock asks ---
+
+    def beat(self, now_ms: int) -> list[Command]:
+        """The heartbeat, with what readers need to notice that they missed something."""
+        wait_ms = -1 if self.next_handover_at_ms is None else max(0, self.next_handover_at_ms - now_ms)
+        self._beat_owed = False
+        return [Send(FEED, Heartbeat(self.epoch, self.visible, self._rev, self.gate.open, wait_ms))]
+
+    def owe_beat(self) -> None:
+        """A reader has just subscribed: it gets a heartbeat with the next flush, not at the next beat."""
+        self._beat_owed = True
+
+    def sweep(self, now_ms: int) -> list[Command]:
+        """Drop members that have been silent for too long."""
+        if self.phase is Phase.SEALED:
+            return []
+        late_ms = now_ms - self._swept_at_ms - limits.PING_MS
+        self._swept_at_ms = now_ms
+        if late_ms > limits.PING_MS:
+            # This process itself was held up; the silence was its own.
+            for seat in self._seats.values():
+                seat.deadline_ms += late_ms
+        for seat in [seat for seat in self._seats.values() if seat.deadline_ms < now_ms]:
+            self._unseat(seat, ChangeKind.LOST)
+        return []
+
+    def flush(self, now_ms: int) -> list[Command]:
+        """What one turn of the loop owes to everybody: presence, and a heartbeat where one is due."""
+        commands: list[Command] = []
+        if self._changes:
+            changes, self._changes = tuple(self._changes), []
+            commands.append(Send(FEED, Presence(self.epoch, self._rev, changes)))
+        if not self.gate.open and len(self.members) >= self.gate.min_n:
+            self.gate.open = True
+            commands.append(Send(FEED, Opened(self.epoch)))
+            commands += self._publish()
+            self._beat_owed = True
+        if self._beat_owed:
+            commands += self.beat(now_ms)
+        return commands
+
+    # --- what clients ask ---
+
+    def receive(self, route: bytes, message: Message, now_ms: int) -> list[Command]:
+        """Handle one message of a client half."""
+        seat = self._by_route.get(route)
+        if isinstance(message, Ping) and seat is not None:
+            seat.deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
+            return [Send(ROOM, Pong(message.ask, self.epoch), route)]
+        if isinstance(message, Fetch):
+            return self._fetch(route, message) if seat else [Send(ROOM, WhoAreYou(), route)]
+        if self.phase is Phase.SEALED:
+            # Beyond the bound it is dropped: posts and hellos are repeated by their senders anyway.
+            if len(self._parked) < limits.PARKED_POSTS_MAX:
+                self._parked.append((route, message))
+            return []
+        if isinstance(message, Hello):
+            return self._hello(route, message, now_ms)
+        if seat is None:
+            return [Send(ROOM, WhoAreYou(), route)]
+        seat.deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
+        if isinstance(message, Posts):
+            return self._posts(seat, message, now_ms)
+        return self._request(seat, message)
+
+    def _request(self, seat: _Seat, message: Message) -> list[Command]:
+        match message:
+            case Search(ask, query, before, count):
+                block, more = self.history.search(query, before, count, self.visible)
+                answer: Message = Found(ask, more, block)
+            case AskMembers(ask):
+                # A list covers the changes that have not been published yet, so they must not be told again.
+                return [*self._tell_changes(), Send(ROOM, MembersAre(ask, self._rev, self.members), seat.route)]
+            case Find(ask, nick):
+                found = self._by_nick.get(names.nick_key(nick))
+                answer = Located(ask, found.member) if found else _not_here(ask, nick)
+            case Relay(ask, to, call_up):
+                other = self._seats.get(to)
+                if other is not None and other.route:
+                    return [Send(ROOM, Relayed(seat.member, call_up), other.route)]
+                if other is not None:
+                    return []  # It has not said hello to this server yet; whoever calls repeats.
+                answer = _not_here(ask, "that member")
+            case Rename(ask, nick):
+                answer = self._rename(seat, ask, nick)
+            case SetAway(ask, away):
+                kind = ChangeKind.BACK if away is None else ChangeKind.AWAY
+                self._change(seat, kind, _with(seat.member, away=away))
+                answer = DoneMessage(ask)
+            case SetServer(ask, server):
+                self._change(seat, ChangeKind.MOVED_HOUSE, _with(seat.member, server=server))
+                answer = DoneMessage(ask)
+            case Bye():
+                self._unseat(seat, ChangeKind.LEFT)
+                return []
+            case _:
+                return []
+        return [Send(ROOM, answer, seat.route)]
+
+    def _hello(self, route: bytes, hello: Hello, now_ms: int) -> list[Command]:
+        refusal = refuse_hello(hello, self.service)
+        if refusal is not None:
+            return [Send(ROOM, refusal, route)]
+        deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
+        seat = self._seats.get(hello.peer)
+        if seat is not None:
+            self._by_route.pop(seat.route, None)
+            seat.route, seat.session, seat.deadline_ms = route, hello.session, deadline_ms
+            self._by_route[route] = seat
+            if hello.server != seat.member.server:
+                self._change(seat, ChangeKind.MOVED_HOUSE, _with(seat.member, server=hello.server))
+        else:
+            if len(self._seats) >= limits.MEMBERS_MAX:
+                why = f"the room is full: {limits.MEMBERS_MAX} are in"
+                return [Send(ROOM, Refused(0, RefusalCode.FULL, why), route)]
+            nick = self._nick_for(hello)
+            if nick is None:
+                why = f"the name {hello.nick!r} is taken in {self.service}; try another one with --name"
+                return [Send(ROOM, Refused(0, RefusalCode.NAME_TAKEN, why), route)]
+            member = Member(
+                peer=hello.peer,
+                nick=nick,
+                guest=hello.guest,
+                server=hello.server,
+                since_ms=now_ms + self._utc_offset_ms,
+                away=hello.away,
+            )
+            seat = self._seat(_Seat(member, hello.session, route, deadline_ms))
+            self._by_route[route] = seat
+            self._note(ChangeKind.JOINED, member)
+        return self._tell_changes() + self._welcome(seat, hello)
+
+    def _welcome(self, seat: _Seat, hello: Hello) -> list[Command]:
+        """The answer to a hello, and the acknowledgements the author may have missed come with its resent posts."""
+        welcome = Welcome(
+            protocol=limits.PROTOCOL,
+            epoch=self.epoch,
+            log=self.history.log,
+            server=self.server,
+            nick=seat.member.nick,
+            head=self.visible,
+            min_n=self.gate.min_n,
+            open=self.gate.open,
+            rev=self._rev,
+            members=None if hello.rev == self._rev else self.members,
+        )
+        return [Send(ROOM, welcome, seat.route)]
+
+    def _nick_for(self, hello: Hello) -> names.Nick | None:
+        nick = names.check_nick(hello.nick)
+        if names.nick_key(nick) not in self._by_nick:
+            return nick
+        if hello.nick_fixed:
+            return None
+        number = 2
+        while names.nick_key(names.nick_with_suffix(nick, number)) in self._by_nick:
+            number += 1
+        return names.nick_with_suffix(nick, number)
+
+    def _posts(self, seat: _Seat, posts: Posts, now_ms: int) -> list[Command]:
+        peer, session = seat.member.peer, seat.session
+        again: list[int] = []
+        for index, text in enumerate(posts.texts):
+            counter = posts.first_counter + index
+            expected = self.history.last_counter(peer, session) + 1
+            if counter > expected:
+                return [Send(ROOM, Resend(expected), seat.route)]
+            if counter < expected:
+                seq = self.history.seq_of(peer, session, counter)
+                if seq is not None and seq <= self.committed:
+                    again.append(seq)
+                continue
+            refusal = self._refuse_text(text)
+            if refusal is not None:
+                return [Send(ROOM, refusal, seat.route)]
+            self.history.append(
+                Entry(
+                    seq=self.history.head + 1,
+                    epoch=self.epoch,
+                    author=peer,
+                    session=session,
+                    counter=counter,
+                    time_ms=now_ms + self._utc_offset_ms,
+                    nick=seat.member.nick,
+                    text=text,
+                )
+            )
+            self._uncommitted.append(_Author(peer, session, counter))
+        if again:
+            return [Send(ROOM, Acked(posts.first_counter, tuple(again)), seat.route)]
+        return []
+
+    def _refuse_text(self, text: str) -> Refused | None:
+        size = len(text.encode())
+        if size > limits.TEXT_BYTES_MAX:
+            why = f"a message has at most {limits.TEXT_BYTES_MAX} bytes, this one has {size}"
+            return Refused(0, RefusalCode.TOO_LONG, why)
+        if self.history.bytes_count + size > limits.HISTORY_BYTES_MAX:
+            why = f"the history of {self.service} is full ({limits.HISTORY_BYTES_MAX // limits.MIB} MiB)"
+            return Refused(0, RefusalCode.HISTORY_FULL, why)
+        return None
+
+    def _fetch(self, route: bytes, fetch: Fetch) -> list[Command]:
+        count, block = self.history.block(fetch.first, self.visible, fetch.count)
+        return [Send(ROOM, Fetched(fetch.ask, fetch.first, count, self.visible, block), route)]
+
+    # --- members ---
+
+    def _seat(self, seat: _Seat) -> _Seat:
+        self._seats[seat.member.peer] = seat
+        self._by_nick[names.nick_key(seat.member.nick)] = seat
+        return seat
+
+    def _unseat(self, seat: _Seat, kind: ChangeKind) -> None:
+        del self._seats[seat.member.peer]
+        del self._by_nick[names.nick_key(seat.member.nick)]
+        self._by_route.pop(seat.route, None)
+        self._note(kind, seat.member)
+
+    def _rename(self, seat: _Seat, ask: int, text: str) -> Message:
+        try:
+            nick = names.check_nick(text)
+        except ValueError as error:
+            return Refused(ask, RefusalCode.BAD_NAME, str(error))
+        holder = self._by_nick.get(names.nick_key(nick))
+        if holder is not None and holder is not seat:
+            return Refused(ask, RefusalCode.NAME_TAKEN, f"the name {nick!r} is taken in {self.service}")
+        was = seat.member.nick
+        del self._by_nick[names.nick_key(was)]
+        self._by_nick[names.nick_key(nick)] = seat
+        self._change(seat, ChangeKind.RENAMED, _with(seat.member, nick=nick), was)
+        return DoneMessage(ask)
+
+    def _change(self, seat: _Seat, kind: ChangeKind, member: Member, was: str = "") -> None:
+        seat.member = member
+        self._note(kind, member, was)
+
+    def _note(self, kind: ChangeKind, member: Member, was: str = "") -> None:
+        if not member.guest:
+            self._rev += 1
+            self._changes.append(Change(kind, member, was))
+
+    def _tell_changes(self) -> list[Command]:
+        """Publish what changed before anyone is sent a list that already has it."""
+        if not self._changes:
+            return []
+        changes, self._changes = tuple(self._changes), []
+        return [Send(FEED, Presence(self.epoch, self._rev, changes))]
+
+    def _publish(self) -> list[Command]:
+        commands: list[Command] = []
+        while self.gate.open and self._published < self.committed:
+            first = self._published + 1
+            count, block = self.history.block(first, self.committed)
+            commands.append(Send(FEED, Published(self.epoch, first, count, block)))
+            self._published += count
+        return commands
+
+
+def refuse_hello(hello: Hello, service: str) -> Refused | None:
+    """Why a hello is turned down by any server half, before its name is looked at; None: it is not."""
+    if hello.protocol != limits.PROTOCOL:
+        why = f"this server speaks protocol {limits.PROTOCOL}, you speak {hello.protocol}: use the same relevo version"
+        return Refused(0, RefusalCode.VERSION, why)
+    if hello.service != service:
+        return Refused(0, RefusalCode.WRONG_SERVICE, f"this server serves {service}, not {hello.service}")
+    try:
+        names.check_nick(hello.nick)
+    except ValueError as error:
+        return Refused(0, RefusalCode.BAD_NAME, str(error))
+    return None
+
+
+def _not_here(ask: int, nick: str) -> Refused:
+    return Refused(ask, RefusalCode.NOT_HERE, f"{nick} is not here")
+
+
+def _with(member: Member, **changes: str | None) -> Member:
+    fields = {name: getattr(member, name) for name in member.__struct_fields__}
+    return Member(**{**fields, **changes})

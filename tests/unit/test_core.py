@@ -1,0 +1,262 @@
+"""A server half as a whole: the door, the commit rule, being deposed, leaving; zdns is the real registry, at once."""
+
+import random
+from collections.abc import Iterable
+from typing import TypeVar
+
+from broker.core import HostName, NoZdns, Relieved, ServerCore, ServerOptions, Serving, TurnedAway
+from broker.room import FEED, ROOM
+from wire import limits
+from wire.errors import RefusalCode
+from wire.messages import (
+    Acked,
+    AskStatus,
+    DnsRequest,
+    Fetch,
+    HandOver,
+    Hello,
+    LinkAsk,
+    Message,
+    NotServing,
+    Ping,
+    Posts,
+    Published,
+    Record,
+    Refused,
+    Register,
+    Relocate,
+    ServerInfo,
+    SetInSync,
+    StatusIs,
+    Welcome,
+)
+from wire.names import LinkId
+from wire.step import (
+    Asked,
+    Command,
+    Garbled,
+    LinkBound,
+    LinkKind,
+    OpenLink,
+    Received,
+    Report,
+    Send,
+    Started,
+    StartTimer,
+    Stop,
+    Stopping,
+    Subscribed,
+    TimerFired,
+)
+from zdns.registry import Registry
+
+M = TypeVar("M")
+BO = ServerInfo("bo-server", "bo", ("tcp://b:1",), ("tcp://b:2",))
+
+
+class Desk:
+    """One server half; its requests to zdns are answered at once, unless zdns is `silent`."""
+
+    def __init__(
+        self, *, serve_first: bool = True, min_n: int = 0, fresh: bool = False, registry: Registry | None = None
+    ):
+        self.now_ms = 0
+        self.silent = False
+        self.registry = registry or Registry([], limits.LEASE_MS, 0, rng=random.Random(1))
+        self.dns_links: list[LinkId] = []
+        self.log: list[Command] = []
+        self.core = ServerCore(
+            ServerOptions("backend.com", "ana-server", "ana", ("tcp://dns:1",), serve_first, min_n, 30_000, fresh)
+        )
+        self.do(Started("n", 10**12))
+        self.do(LinkBound(ROOM, ("tcp://a:1",)))
+        self.do(LinkBound(FEED, ("tcp://a:2",)))
+
+    def do(self, event: object) -> list[Command]:
+        """One event and its flush; returns what it led to, answers of zdns included."""
+        start = len(self.log)
+        self._perform(self.core.handle(event, self.now_ms))  # type: ignore[arg-type]  # any event
+        self._perform(self.core.flush(self.now_ms))
+        return self.log[start:]
+
+    def _perform(self, commands: Iterable[Command]) -> None:
+        for command in commands:
+            self.log.append(command)
+            if isinstance(command, OpenLink) and command.kind is LinkKind.DNS_ASK:
+                self.dns_links.append(command.link)
+            if isinstance(command, Send) and command.link in self.dns_links and not self.silent:
+                self._perform(self.core.handle(Received(command.link, self.dns(command.message)), self.now_ms))
+
+    def dns(self, request: Message) -> Message:
+        decision = self.registry.decide(request, self.now_ms)  # type: ignore[arg-type]  # a request it is
+        if decision.record is not None:
+            self.registry.adopt(decision.record)
+        return decision.reply
+
+    def hear(self, message: Message, who: str = "ana") -> list[Command]:
+        return self.do(Received(ROOM, message, who.encode()))
+
+    def join(self, who: str) -> list[Command]:
+        return self.hear(hello(who), who)
+
+
+def hello(who: str, service: str = "backend.com", protocol: int = limits.PROTOCOL) -> Hello:
+    return Hello(protocol, service, f"{who}-peer", f"{who}-s", who, False, False, "", 0)
+
+
+def sent(commands: Iterable[Command], kind: type[M]) -> list[M]:
+    return [command.message for command in commands if isinstance(command, Send) and isinstance(command.message, kind)]
+
+
+def reports(commands: Iterable[Command]) -> list[object]:
+    return [command.notice for command in commands if isinstance(command, Report)]
+
+
+def orphaned() -> Registry:
+    """A registry in which the server of another participant served, and died."""
+    gone = Record("backend.com", 4, 9, "old-log", BO, (BO,))
+    registry = Registry([gone], 1, 0, rng=random.Random(1))
+    assert registry.decide(Register(0, limits.PROTOCOL, "x.com", BO), 10).record is None
+    return registry
+
+
+def test_it_claims_serves_and_answers() -> None:
+    desk = Desk()
+    assert Serving(1) in reports(desk.log)
+    assert [welcome.epoch for welcome in sent(desk.join("ana"), Welcome)] == [1]
+    commands = desk.hear(Posts(1, ("hello",)))
+    assert [acked.seqs for acked in sent(commands, Acked)] == [(1,)]
+    assert len(sent(commands, Published)) == 1
+    report = sent(desk.hear(AskStatus(5)), StatusIs)[0].report
+    assert (report.epoch, report.head, report.committed, report.members) == (1, 1, 1, ("ana",))
+    assert (report.next_handover_ms, report.active.name) == (30_000, "ana")
+
+
+def test_garbage_costs_its_sender_one_refusal() -> None:
+    desk = Desk()
+    commands = desk.do(Garbled(ROOM, "no message", b"x"))
+    assert sent(commands, Refused) == [Refused(0, RefusalCode.MALFORMED, "no message")]
+
+
+def test_a_latent_server_serves_nobody_and_says_so() -> None:
+    desk = Desk(serve_first=False, registry=orphaned())
+    for message in (Ping(1), Posts(1, ("x",)), Fetch(1, 1, 1), AskStatus(1), HandOver(1, ""), hello("ana")):
+        assert len(sent(desk.hear(message), NotServing)) == 1
+    refused = sent(desk.hear(hello("ana", protocol=9)), Refused)
+    assert [one.code for one in refused] == [RefusalCode.VERSION]
+    assert str(limits.PROTOCOL) in refused[0].message
+    assert "9" in refused[0].message
+
+
+def test_an_active_server_takes_no_room_and_a_foreign_one_none_at_all() -> None:
+    desk = Desk()
+    asks = [
+        LinkAsk(limits.PROTOCOL, "backend.com", "m1", BO),
+        LinkAsk(limits.PROTOCOL + 1, "backend.com", "m1", BO),
+        LinkAsk(limits.PROTOCOL, "other.com", "m1", BO),
+    ]
+    codes = [sent(desk.hear(ask, "bo"), Refused)[0].code for ask in asks]
+    assert codes == [RefusalCode.BUSY, RefusalCode.VERSION, RefusalCode.WRONG_SERVICE]
+
+
+def test_a_handover_to_nobody_fails_for_whoever_asked_and_the_room_goes_on() -> None:
+    desk = Desk()
+    desk.join("ana")
+    assert sent(desk.hear(HandOver(3, "")), Refused)[0].code is RefusalCode.NO_STANDBY
+    assert sent(desk.hear(HandOver(4, "zoe")), Refused)[0].code is RefusalCode.NO_STANDBY
+    assert sent(desk.hear(HandOver(5, "ANA")), Refused)[0].code is RefusalCode.NOT_STANDBY
+    assert sent(desk.hear(AskStatus(6)), StatusIs)[0].report.remark
+    assert len(sent(desk.hear(Posts(1, ("still",))), Acked)) == 1
+
+
+def test_nothing_is_committed_while_another_server_is_on_the_in_sync_list() -> None:
+    registry = orphaned()
+    desk = Desk(fresh=True, registry=registry)
+    assert Serving(5) in reports(desk.log)
+    desk.join("ana")
+    record = desk.core._tenure.record
+    assert record is not None
+    both = Record(record.service, 5, record.version + 1, record.log, record.active, (record.active, BO))
+    registry.adopt(both)
+    desk.core._tenure.learn(both)
+    assert sent(desk.hear(Posts(1, ("early",))), Acked) == []
+    desk.silent = True
+    asked = desk.do(TimerFired("core.strike"))
+    assert len(sent(asked, SetInSync)) == 1
+    assert sent(desk.hear(Posts(1, ("early",))), Published) == []
+    request = sent(asked, SetInSync)[0]
+    commands = desk.do(Received(desk.dns_links[-1], desk.dns(request)))
+    assert [acked.seqs for acked in sent(commands, Acked)] == [(1,)]
+
+
+def test_a_higher_epoch_ends_the_room_at_once_and_sends_everybody_there() -> None:
+    desk = Desk()
+    desk.join("ana")
+    other = Record("backend.com", 2, 9, "other-log", BO, (BO,))
+    desk.registry.adopt(other)
+    commands = desk.do(TimerFired("tenure.renew"))
+    assert Relieved(2) in reports(commands)
+    assert [relocate.server.id for relocate in sent(commands, Relocate)] == ["bo-server"]
+    assert desk.core.room is None
+    assert sent(desk.hear(Posts(1, ("late",))), Acked) == []
+
+
+def test_a_new_reader_is_told_the_head_at_once() -> None:
+    desk = Desk()
+    before = len(desk.log)
+    desk.do(Subscribed(FEED))
+    assert any(isinstance(command, Send) and command.link == FEED for command in desk.log[before:])
+
+
+def test_leaving_with_nobody_to_hand_over_to_ends_at_once() -> None:
+    desk = Desk()
+    commands = desk.do(Stopping())
+    assert any(isinstance(command, Stop) for command in commands)
+    assert desk.do(Stopping()) == []
+
+
+def test_leaving_does_not_wait_for_a_zdns_that_is_gone() -> None:
+    desk = Desk(serve_first=False, registry=orphaned())
+    desk.silent = True
+    commands = desk.do(Stopping())
+    assert StartTimer("core.leave", limits.STOP_MS) in commands
+    assert any(isinstance(command, Stop) for command in desk.do(TimerFired("core.leave")))
+
+
+def test_a_new_name_of_the_host_reaches_zdns() -> None:
+    desk = Desk()
+    commands = desk.do(Asked(HostName("ana-2")))
+    assert [register.server.name for register in sent(commands, Register)] == ["ana-2"]
+    assert desk.do(Asked(HostName("ana-2"))) == []
+
+
+def test_a_zdns_of_another_version_ends_it_with_the_reason() -> None:
+    class Stubborn(Registry):
+        def decide(self, request: DnsRequest, now_ms: int):  # type: ignore[no-untyped-def]  # as its base
+            decision = super().decide(request, now_ms)
+            refusal = Refused(request.ask, RefusalCode.VERSION, "versions differ")
+            return type(decision)(refusal, None)
+
+    desk = Desk(registry=Stubborn([], limits.LEASE_MS, 0, rng=random.Random(1)))
+    assert TurnedAway(RefusalCode.VERSION, "versions differ") in reports(desk.log)
+    assert any(isinstance(command, Stop) for command in desk.log)
+
+
+def test_a_zdns_that_never_answers_is_reported() -> None:
+    desk = Desk(serve_first=False, registry=orphaned())
+    desk.silent = True
+    fresh = ServerCore(ServerOptions("backend.com", "x", "x", ("tcp://dns:1",)))
+    commands = fresh.handle(Started("n", 0), 0)
+    commands += fresh.handle(LinkBound(ROOM, ("tcp://a:1",)), 0)
+    commands += fresh.handle(LinkBound(FEED, ("tcp://a:2",)), 0)
+    timers = {command.name: command.delay_ms for command in commands if isinstance(command, StartTimer)}
+    now_ms = 0
+    for _ in range(200):
+        if any(isinstance(report, NoZdns) for report in reports(commands)) or not timers:
+            break
+        name = min(timers, key=lambda each: timers[each])
+        now_ms = max(now_ms, timers.pop(name))
+        new = fresh.handle(TimerFired(name), now_ms)
+        timers |= {command.name: now_ms + command.delay_ms for command in new if isinstance(command, StartTimer)}
+        commands += new
+    assert any(isinstance(report, NoZdns) for report in reports(commands))

@@ -1,0 +1,420 @@
+"""The room: one order, each post once, members, the gate, the seal."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.history import History
+from broker.room import FEED, Phase, Room
+from wire import codec, limits
+from wire.errors import RefusalCode
+from wire.messages import (
+    Acked,
+    AskMembers,
+    Bye,
+    CallUp,
+    CallUpKind,
+    ChangeKind,
+    Done,
+    Fetch,
+    Fetched,
+    Find,
+    Found,
+    Heartbeat,
+    Hello,
+    Located,
+    MembersAre,
+    Message,
+    Opened,
+    Ping,
+    Pong,
+    Posts,
+    Presence,
+    Published,
+    Refused,
+    Relay,
+    Relayed,
+    Rename,
+    Resend,
+    RoomState,
+    Search,
+    ServerInfo,
+    SetAway,
+    SetServer,
+    Welcome,
+    WhoAreYou,
+)
+from wire.step import Command, Send
+
+SERVER = ServerInfo("server-1", "ana", ("tcp://127.0.0.1:1",), ("tcp://127.0.0.1:2",))
+M = TypeVar("M", bound=Message)
+
+
+def room_of(min_n: int = 0, state: RoomState | None = None, history: History | None = None) -> Room:
+    return Room(
+        service="backend.com",
+        server=SERVER,
+        epoch=3,
+        history=history or History("log"),
+        state=state or RoomState((), 0, min_n, min_n == 0, 30_000, ()),
+        now_ms=0,
+        utc_offset_ms=1_000_000,
+    )
+
+
+def hello(peer: str, nick: str | None = None, **changes: Any) -> Hello:
+    fields: dict[str, Any] = {
+        "protocol": limits.PROTOCOL,
+        "service": "backend.com",
+        "peer": peer,
+        "session": f"{peer}-s1",
+        "nick": nick or peer,
+        "nick_fixed": False,
+        "guest": False,
+        "server": "",
+        "min_n": 0,
+    }
+    return Hello(**{**fields, **changes})
+
+
+def sent(commands: Iterable[Command], kind: type[M], to: bytes | None = None) -> list[M]:
+    return [
+        command.message
+        for command in commands
+        if isinstance(command, Send) and isinstance(command.message, kind) and to in (None, command.to)
+    ]
+
+
+def join(room: Room, *peers: str, now_ms: int = 0) -> None:
+    for peer in peers:
+        assert sent(room.receive(peer.encode(), hello(peer), now_ms), Welcome)
+    room.flush(now_ms)
+
+
+def texts(commands: Iterable[Command]) -> list[str]:
+    return [
+        entry.text
+        for message in sent(commands, Published)
+        for entry in codec.decode_block(message.block, message.first, message.count)
+    ]
+
+
+def turn(room: Room, *posts: tuple[str, Message], now_ms: int = 0) -> list[Command]:
+    """One turn of the loop: all that came, then the commit."""
+    commands = [command for peer, message in posts for command in room.receive(peer.encode(), message, now_ms)]
+    return [*commands, *room.commit_to(room.history.head), *room.flush(now_ms)]
+
+
+# --- posts ---
+
+
+def test_what_one_turn_brought_is_one_publication_and_one_ack_an_author() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    commands = turn(room, ("ana", Posts(1, ("a1", "a2"))), ("bo", Posts(1, ("b1",))), ("ana", Posts(3, ("a3",))))
+    assert texts(commands) == ["a1", "a2", "b1", "a3"]
+    assert len(sent(commands, Published)) == 1
+    assert sent(commands, Acked, b"ana") == [Acked(1, (1, 2, 4))]
+    assert sent(commands, Acked, b"bo") == [Acked(1, (3,))]
+
+
+def test_nothing_is_acknowledged_or_published_before_it_is_committed() -> None:
+    room = room_of()
+    join(room, "ana")
+    commands = room.receive(b"ana", Posts(1, ("one", "two")), 0)
+    commands += room.flush(0)
+    assert not sent(commands, Acked)
+    assert not sent(commands, Published)
+    assert sent(room.receive(b"ana", Fetch(1, 1, 10), 0), Fetched)[0].count == 0
+    commands = room.commit_to(1)
+    assert sent(commands, Acked) == [Acked(1, (1,))]
+    assert texts(commands) == ["one"]
+
+
+def test_a_repeated_post_is_taken_once_and_acknowledged_again() -> None:
+    room = room_of()
+    join(room, "ana")
+    turn(room, ("ana", Posts(1, ("one", "two"))))
+    commands = turn(room, ("ana", Posts(1, ("one", "two", "three"))))
+    assert sent(commands, Acked) == [Acked(1, (1, 2)), Acked(3, (3,))]
+    assert texts(commands) == ["three"]
+
+
+def test_a_repeated_post_that_is_not_committed_yet_waits_for_its_commit() -> None:
+    room = room_of()
+    join(room, "ana")
+    room.receive(b"ana", Posts(1, ("one",)), 0)
+    assert room.receive(b"ana", Posts(1, ("one",)), 0) == []
+    assert sent(room.commit_to(1), Acked) == [Acked(1, (1,))]
+
+
+def test_a_missing_post_is_asked_for_and_nothing_after_it_is_taken() -> None:
+    room = room_of()
+    join(room, "ana")
+    turn(room, ("ana", Posts(1, ("one",))))
+    commands = turn(room, ("ana", Posts(3, ("three",))))
+    assert sent(commands, Resend) == [Resend(2)]
+    assert room.history.head == 1
+
+
+def test_a_new_session_of_the_same_author_counts_from_one_again() -> None:
+    room = room_of()
+    join(room, "ana")
+    turn(room, ("ana", Posts(1, ("one",))))
+    room.receive(b"ana2", hello("ana", session="ana-s2"), 0)
+    assert texts(turn(room, ("ana2", Posts(1, ("other",))))) == ["other"]
+    assert sent(turn(room, ("ana", Posts(1, ("late",)))), WhoAreYou)
+
+
+def test_a_text_over_the_limit_is_refused_and_disturbs_nobody() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    long = "ä" * (limits.TEXT_BYTES_MAX // 2 + 1)
+    commands = turn(room, ("ana", Posts(1, (long,))), ("bo", Posts(1, ("fine",))))
+    assert [refused.code for refused in sent(commands, Refused, b"ana")] == [RefusalCode.TOO_LONG]
+    assert texts(commands) == ["fine"]
+
+
+def test_many_posts_are_published_in_blocks_within_the_limit() -> None:
+    room = room_of()
+    join(room, "ana")
+    posts = [("ana", Posts(1 + 10 * n, ("x" * 8000,) * 10)) for n in range(10)]
+    commands = turn(room, *posts)
+    assert len(texts(commands)) == 100
+    assert all(len(message.block) <= limits.BLOCK_BYTES_MAX + 16 for message in sent(commands, Published))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ana", "bo"]), st.integers(1, 6), st.integers(1, 4)), max_size=25))
+def test_however_posts_come_each_is_there_once_in_its_authors_order(script: list[tuple[str, int, int]]) -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    shown: list[str] = []
+    for peer, first, count in script:
+        posts = Posts(first, tuple(f"{peer} {first + index}" for index in range(count)))
+        shown += texts(turn(room, (peer, posts)))
+    for peer in ("ana", "bo"):
+        own = [text for text in shown if text.startswith(peer)]
+        assert own == [f"{peer} {counter}" for counter in range(1, len(own) + 1)]
+
+
+# --- members ---
+
+
+def test_two_who_want_one_name_get_it_with_a_suffix_or_are_refused() -> None:
+    room = room_of()
+    assert sent(room.receive(b"1", hello("p1", "Ana"), 0), Welcome)[0].nick == "Ana"
+    assert sent(room.receive(b"2", hello("p2", "ana"), 0), Welcome)[0].nick == "ana-2"
+    assert sent(room.receive(b"3", hello("p3", "ANA"), 0), Welcome)[0].nick == "ANA-3"
+    refused = sent(room.receive(b"4", hello("p4", "ana", nick_fixed=True), 0), Refused)
+    assert [one.code for one in refused] == [RefusalCode.NAME_TAKEN]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"protocol": limits.PROTOCOL + 1}, RefusalCode.VERSION),
+        ({"service": "other.com"}, RefusalCode.WRONG_SERVICE),
+        ({"nick": "a b"}, RefusalCode.BAD_NAME),
+    ],
+)
+def test_a_hello_that_cannot_be_is_refused_with_its_reason(changes: dict[str, Any], code: RefusalCode) -> None:
+    room = room_of()
+    assert [refused.code for refused in sent(room.receive(b"1", hello("p1", **changes), 0), Refused)] == [code]
+    assert room.members == ()
+
+
+def test_a_member_that_says_hello_again_has_joined_once() -> None:
+    room = room_of()
+    join(room, "ana")
+    commands = room.receive(b"other-route", hello("ana"), 0) + room.flush(0)
+    assert sent(commands, Welcome, b"other-route")
+    assert not sent(commands, Presence)
+    assert sent(room.receive(b"ana", Ping(1), 0), WhoAreYou)
+
+
+def test_leaving_and_falling_silent_are_told_apart() -> None:
+    room = room_of()
+    join(room, "ana", "bo", "cy")
+    room.receive(b"ana", Bye(), 0)
+    for now_ms in range(0, limits.MEMBER_DEADLINE_MS + 2_000, limits.PING_MS):
+        room.receive(b"cy", Ping(1), now_ms)
+        room.sweep(now_ms)
+    changes = [change for presence in sent(room.flush(0), Presence) for change in presence.changes]
+    assert [(change.kind, change.member.nick) for change in changes] == [
+        (ChangeKind.LEFT, "ana"),
+        (ChangeKind.LOST, "bo"),
+    ]
+    assert [member.nick for member in room.members] == ["cy"]
+
+
+def test_a_server_that_was_held_up_itself_loses_nobody() -> None:
+    room = room_of()
+    join(room, "ana")
+    room.sweep(1_000)
+    room.sweep(60_000)
+    assert [member.nick for member in room.members] == ["ana"]
+
+
+def test_each_change_raises_the_revision_and_a_list_that_is_current_is_not_sent_again() -> None:
+    room = room_of()
+    commands = room.receive(b"1", hello("ana"), 0)
+    assert [presence.rev for presence in sent(commands, Presence)] == [1]
+    welcome = sent(commands, Welcome)[0]
+    assert welcome.rev == 1
+    assert welcome.members is not None
+    assert sent(room.receive(b"1", hello("ana", rev=1), 0), Welcome)[0].members is None
+    assert sent(room.receive(b"1", AskMembers(7), 0), MembersAre) == [MembersAre(7, 1, room.members)]
+
+
+def test_names_states_and_houses_change() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    assert sent(room.receive(b"ana", Rename(1, "BO"), 0), Refused)[0].code is RefusalCode.NAME_TAKEN
+    assert sent(room.receive(b"ana", Rename(2, "a b"), 0), Refused)[0].code is RefusalCode.BAD_NAME
+    assert sent(room.receive(b"ana", Rename(3, "Ana"), 0), Done) == [Done(3)]
+    assert sent(room.receive(b"ana", Rename(4, "zoe"), 0), Done) == [Done(4)]
+    assert sent(room.receive(b"bo", SetAway(5, "lunch"), 0), Done) == [Done(5)]
+    assert sent(room.receive(b"bo", SetAway(6, None), 0), Done) == [Done(6)]
+    assert sent(room.receive(b"bo", SetServer(7, "server-2"), 0), Done) == [Done(7)]
+    changes = sent(room.flush(0), Presence)[0].changes
+    assert [(change.kind, change.member.nick, change.was) for change in changes] == [
+        (ChangeKind.RENAMED, "Ana", "ana"),
+        (ChangeKind.RENAMED, "zoe", "Ana"),
+        (ChangeKind.AWAY, "bo", ""),
+        (ChangeKind.BACK, "bo", ""),
+        (ChangeKind.MOVED_HOUSE, "bo", ""),
+    ]
+    assert sent(room.receive(b"bo", Find(8, "ANA"), 0), Refused)[0].code is RefusalCode.NOT_HERE
+    assert sent(room.receive(b"bo", Find(9, "Zoe"), 0), Located)[0].member.peer == "ana"
+    join(room, "carl")
+    assert sent(room.receive(b"new", hello("p9", "ana"), 0), Welcome)[0].nick == "ana"
+
+
+def test_guests_post_and_are_neither_listed_nor_counted() -> None:
+    room = room_of(min_n=1)
+    commands = room.receive(b"g", hello("guest", guest=True), 0) + room.flush(0)
+    assert not sent(commands, Presence)
+    assert not room.gate.open
+    assert room.members == ()
+    assert sent(turn(room, ("g", Posts(1, ("hi",)))), Acked) == [Acked(1, (1,))]
+    assert sent(room.receive(b"1", hello("p1", "guest"), 0), Welcome)[0].nick == "guest-2"
+
+
+def test_a_call_up_goes_to_the_one_it_is_for_unread() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    call_up = CallUp(CallUpKind.OFFER, 3, ("tcp://127.0.0.1:9",), "token")
+    relayed = sent(room.receive(b"ana", Relay(1, "bo", call_up), 0), Relayed, b"bo")
+    assert [(one.sender.nick, one.call_up) for one in relayed] == [("ana", call_up)]
+    assert sent(room.receive(b"ana", Relay(2, "nobody", call_up), 0), Refused, b"ana")[0].ask == 2
+
+
+def test_whoever_did_not_say_hello_is_asked_to() -> None:
+    room = room_of()
+    for message in (Posts(1, ("x",)), Ping(1), Fetch(1, 1, 1), Bye(), Search(1, "x", 0, 1)):
+        assert sent(room.receive(b"?", message, 0), WhoAreYou, b"?")
+    assert room.history.head == 0
+
+
+def test_the_room_is_full_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MEMBERS_MAX", 2)
+    room = room_of()
+    join(room, "ana", "bo")
+    assert sent(room.receive(b"cy", hello("cy"), 0), Refused)[0].code is RefusalCode.FULL
+
+
+# --- the gate ---
+
+
+def test_before_min_n_posts_are_kept_and_shown_to_nobody_then_all_appear_in_order() -> None:
+    room = room_of(min_n=3)
+    join(room, "ana", "bo")
+    commands = turn(room, ("ana", Posts(1, ("a1",))), ("bo", Posts(1, ("b1",))))
+    assert sent(commands, Acked, b"ana") == [Acked(1, (1,))]
+    assert not sent(commands, Published)
+    assert sent(room.receive(b"ana", Fetch(1, 1, 10), 0), Fetched) == [Fetched(1, 1, 0, 0, codec.join_block([]))]
+    assert sent(room.receive(b"ana", Search(2, "a1", 0, 5), 0), Found)[0].block == codec.join_block([])
+    commands = room.receive(b"cy", hello("cy"), 0)
+    assert sent(commands, Welcome)[0].head == 0
+    commands += room.flush(0)
+    assert sent(commands, Opened) == [Opened(3)]
+    assert texts(commands) == ["a1", "b1"]
+
+
+def test_the_gate_stays_open_when_members_leave_and_travels_with_the_state() -> None:
+    room = room_of(min_n=2)
+    join(room, "ana", "bo")
+    room.receive(b"ana", Bye(), 0)
+    assert texts(turn(room, ("bo", Posts(1, ("still",))))) == ["still"]
+    assert (room.state().min_n, room.state().open) == (2, True)
+    closed = room_of(state=RoomState(room.state().members, 5, 2, False, 0, ()))
+    assert not sent(closed.flush(0), Opened)
+    closed.receive(b"ana", hello("ana"), 0)
+    assert sent(closed.flush(0), Opened)
+
+
+# --- the seal, and moving ---
+
+
+def test_while_sealed_everything_is_parked_and_taken_up_when_it_reopens() -> None:
+    room = room_of()
+    join(room, "ana")
+    room.seal()
+    before = room.state()
+    assert room.receive(b"ana", Posts(1, ("one",)), 0) == []
+    assert room.receive(b"bo", hello("bo"), 0) == []
+    assert sent(room.receive(b"ana", Ping(4), 0), Pong) == [Pong(4, 3)]
+    assert room.sweep(10**6) == []
+    assert (room.history.head, room.state()) == (0, before)
+    commands = room.reopen(0)
+    assert room.phase is Phase.SERVING
+    assert sent(commands, Welcome, b"bo")
+    assert texts(turn(room)) == ["one"]
+
+
+def test_what_is_parked_when_the_room_is_given_away_is_sent_after_it_once_each() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    room.seal()
+    for counter in (1, 2):
+        room.receive(b"ana", Posts(counter, ("x",)), 0)
+    room.receive(b"bo", Rename(1, "new"), 0)
+    assert room.retire() == [b"ana", b"bo"]
+
+
+def test_members_come_along_and_nobody_is_announced() -> None:
+    old = room_of()
+    join(old, "ana", "bo")
+    turn(old, ("ana", Posts(1, ("one",))))
+    new = room_of(state=old.state(), history=old.history)
+    commands = new.flush(0)
+    for peer in ("ana", "bo"):
+        answers = new.receive(peer.encode(), hello(peer, rev=old.state().members_rev), 0)
+        assert sent(answers, Welcome)[0].members is None
+        commands += answers
+    commands += new.flush(0)
+    assert not sent(commands, Presence)
+    assert not sent(commands, Published)
+    assert sent(turn(new, ("ana", Posts(1, ("one", "two")))), Acked, b"ana") == [Acked(1, (1,)), Acked(2, (2,))]
+
+
+def test_members_that_never_came_along_are_lost_in_their_time() -> None:
+    old = room_of()
+    join(old, "ana", "bo")
+    new = room_of(state=old.state())
+    for now_ms in range(0, limits.MEMBER_DEADLINE_MS + 2_000, limits.PING_MS):
+        new.receive(b"ana", hello("ana"), now_ms)
+        new.sweep(now_ms)
+    assert [member.nick for member in new.members] == ["ana"]
+
+
+def test_a_new_reader_gets_a_heartbeat_with_the_next_flush() -> None:
+    room = room_of()
+    room.flush(0)
+    assert room.flush(0) == []
+    room.owe_beat()
+    room.next_handover_at_ms = 400
+    assert room.flush(100) == [Send(FEED, Heartbeat(3, 0, 0, True, 300))]

@@ -1,0 +1,181 @@
+"""Standing at zdns: who claims, when, and what a record tells."""
+
+from broker.tenure import CLAIM, RENEW, Appointed, Deposed, Phase, Tenure, TurnedAway
+from wire import limits
+from wire.errors import RefusalCode
+from wire.messages import (
+    Claim,
+    ClaimKind,
+    DnsRequest,
+    Granted,
+    NameState,
+    Record,
+    Refused,
+    Register,
+    Registered,
+    Renew,
+    ServerInfo,
+)
+from wire.names import LinkId
+from wire.step import Command, Send, StartTimer
+
+ME = ServerInfo("me", "ana", ("tcp://a:1",), ("tcp://a:2",))
+OTHER = ServerInfo("other", "bo", ("tcp://b:1",), ("tcp://b:2",))
+
+
+def record(epoch: int, active: ServerInfo, version: int = 1, log: str = "log") -> Record:
+    return Record("backend.com", epoch, version, log, active, (active,))
+
+
+class Desk:
+    """A tenure and what it asked zdns."""
+
+    def __init__(self, *, serve_first: bool = False, fresh: bool = False) -> None:
+        self.asked: list[DnsRequest] = []
+        self.logs = 0
+        self.tenure = Tenure(
+            service="backend.com",
+            serve_first=serve_first,
+            fresh=fresh,
+            new_log=self.new_log,
+            held=lambda: "held",
+            ask=self.ask,
+        )
+
+    def new_log(self) -> str:
+        self.logs += 1
+        return f"log-{self.logs}"
+
+    def ask(self, request: DnsRequest) -> list[Command]:
+        self.asked.append(request)
+        return [Send(LinkId("zdns-1"), request)]
+
+    def registered(self, state: NameState, of: Record | None = None, now_ms: int = 0) -> list[object]:
+        reply = Registered(0, 900, state, of)
+        commands, verdicts = self.tenure.answered(self.asked[0], reply, now_ms)
+        self.commands = commands
+        return list(verdicts)
+
+    def claims(self) -> list[tuple[ClaimKind, int]]:
+        return [(request.kind, request.epoch) for request in self.asked if isinstance(request, Claim)]
+
+
+def at_the_door(**options: bool) -> Desk:
+    desk = Desk(**options)
+    desk.tenure.register(ME, 0)
+    assert desk.asked == [Register(0, limits.PROTOCOL, "backend.com", ME)]
+    return desk
+
+
+def test_it_renews_every_third_of_the_lease_and_registers_again_when_forgotten() -> None:
+    desk = at_the_door()
+    desk.registered(NameState.SERVED, record(1, OTHER))
+    assert StartTimer(RENEW, 300) in desk.commands
+    assert desk.tenure.phase is Phase.STANDING_BY
+    desk.tenure.timer(RENEW, 300)
+    assert desk.asked[-1] == Renew(0, "backend.com", "me", "held")
+    desk.tenure.answered(desk.asked[-1], Refused(0, RefusalCode.NOT_REGISTERED, ""), 300)
+    assert isinstance(desk.asked[-1], Register)
+
+
+def test_one_who_wants_to_serve_first_claims_a_free_name_at_once() -> None:
+    desk = at_the_door(serve_first=True)
+    desk.registered(NameState.FREE)
+    assert desk.claims() == [(ClaimKind.FIRST, 0)]
+    granted = record(1, ME, log="log-1")
+    _, verdicts = desk.tenure.answered(desk.asked[-1], Granted(0, granted), 0)
+    assert verdicts == [Appointed(granted, ClaimKind.FIRST)]
+
+
+def test_others_leave_a_free_name_a_moment_and_do_not_claim_one_that_was_taken_meanwhile() -> None:
+    desk = at_the_door()
+    desk.registered(NameState.FREE)
+    assert StartTimer(CLAIM, limits.CLAIM_WAIT_MS) in desk.commands
+    desk.registered(NameState.SERVED, record(1, OTHER))
+    desk.tenure.timer(CLAIM, limits.CLAIM_WAIT_MS)
+    assert desk.claims() == []
+    patient = at_the_door()
+    patient.registered(NameState.FREE)
+    patient.tenure.timer(CLAIM, limits.CLAIM_WAIT_MS)
+    assert patient.claims() == [(ClaimKind.FIRST, 0)]
+
+
+def test_a_claim_whose_answer_was_lost_is_known_from_the_next_record() -> None:
+    desk = at_the_door(serve_first=True)
+    desk.registered(NameState.FREE)
+    granted = record(1, ME, log="log-1")
+    assert desk.registered(NameState.SERVED, granted) == [Appointed(granted, ClaimKind.FIRST)]
+
+
+def test_a_record_that_names_us_by_no_claim_of_ours_says_so() -> None:
+    desk = at_the_door()
+    mine = record(5, ME)
+    assert desk.registered(NameState.SERVED, mine) == [Appointed(mine, None)]
+    other_log = at_the_door(serve_first=True)
+    other_log.registered(NameState.FREE)
+    foreign = record(1, ME, log="not-mine")
+    assert other_log.registered(NameState.SERVED, foreign) == [Appointed(foreign, None)]
+
+
+def test_a_claim_that_was_forgotten_does_not_bring_the_role_back() -> None:
+    desk = at_the_door()
+    desk.registered(NameState.SERVED, record(4, OTHER))
+    desk.tenure.reclaim()
+    assert desk.claims() == [(ClaimKind.FAILOVER, 4)]
+    desk.tenure.forget_claim()
+    assert desk.registered(NameState.SERVED, record(5, ME)) == [Appointed(record(5, ME), None)]
+
+
+def test_an_orphaned_name_is_started_over_only_on_purpose_and_only_soon_after_the_start() -> None:
+    lost = record(7, OTHER)
+    assert at_the_door().registered(NameState.ORPHANED, lost) == []
+    patient = at_the_door()
+    patient.registered(NameState.ORPHANED, lost)
+    assert patient.claims() == []
+    fresh = at_the_door(fresh=True)
+    fresh.registered(NameState.SERVED, lost, now_ms=100)
+    assert fresh.claims() == []
+    fresh.registered(NameState.ORPHANED, lost, now_ms=900)
+    assert fresh.claims() == [(ClaimKind.FRESH, 7)]
+    late = at_the_door(fresh=True)
+    late.registered(NameState.ORPHANED, lost, now_ms=10**6)
+    assert late.claims() == []
+
+
+def test_whoever_holds_the_role_is_deposed_by_a_higher_epoch_and_by_nothing_else() -> None:
+    desk = at_the_door()
+    desk.tenure.hold(record(3, ME))
+    assert desk.registered(NameState.SERVED, record(2, OTHER, version=9)) == []
+    assert desk.registered(NameState.SERVED, record(3, ME, version=2)) == []
+    assert desk.registered(NameState.SERVED, record(4, OTHER)) == [Deposed(record(4, OTHER))]
+
+
+def test_a_record_never_goes_back() -> None:
+    desk = at_the_door()
+    assert desk.tenure.learn(record(3, OTHER, version=2))
+    assert not desk.tenure.learn(record(3, OTHER, version=2))
+    assert not desk.tenure.learn(record(3, ME, version=1))
+    assert not desk.tenure.learn(record(2, ME, version=9))
+    assert desk.tenure.record == record(3, OTHER, version=2)
+
+
+def test_it_is_alone_only_when_nobody_else_is_on_the_list() -> None:
+    desk = at_the_door()
+    assert not desk.tenure.alone
+    desk.tenure.learn(Record("backend.com", 1, 1, "log", ME, (ME, OTHER)))
+    assert not desk.tenure.alone
+    desk.tenure.learn(record(1, ME, version=2))
+    assert desk.tenure.alone
+
+
+def test_a_zdns_of_another_version_turns_us_away() -> None:
+    desk = at_the_door()
+    _, verdicts = desk.tenure.answered(desk.asked[0], Refused(0, RefusalCode.VERSION, "1 is not 2"), 0)
+    assert verdicts == [TurnedAway(RefusalCode.VERSION, "1 is not 2")]
+
+
+def test_a_silent_zdns_is_asked_again() -> None:
+    desk = at_the_door()
+    assert desk.tenure.unanswered(desk.asked[0]) == [StartTimer(RENEW, limits.DNS_BACKOFF_MAX_MS)]
+    desk.tenure.timer(RENEW, 0)
+    assert isinstance(desk.asked[-1], Register)
