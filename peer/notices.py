@@ -1,0 +1,236 @@
+"""What a user may be told, as frozen values; also the lines of `relevo chat --json`; pure.
+
+Each is one JSON object, told apart by its key `event`; field by field they are the interface that scripts
+rely on. `notice["text"]` is `notice.text`, under the names the JSON lines use.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
+
+
+class Notice(Struct, frozen=True, tag_field="event", omit_defaults=False):
+    """Base of every notice."""
+
+    @property
+    def event(self) -> str:
+        """Which kind of notice this is, as in the JSON lines."""
+        return str(self.__struct_config__.tag)
+
+    def __getitem__(self, key: str) -> Any:
+        """The value under its JSON name; KeyError where there is none."""
+        if key == "event":
+            return self.event
+        for info in msgspec.structs.fields(self):
+            if info.encode_name == key:
+                value = getattr(self, info.name)
+                if value is not UNSET:
+                    return value
+        raise KeyError(key)
+
+
+class ChatMessage(Struct, frozen=True):
+    """A message inside `HistoryPage` and `FoundMessages`. `time` is UTC milliseconds, `id` the post id."""
+
+    seq: int
+    epoch: int
+    id: str
+    author: str
+    text: str
+    time: int
+
+
+class Ready(Notice, frozen=True, tag="ready"):
+    """Joined, for the first time. `head` is the last seq there is to see, `members` the nicks."""
+
+    name: str
+    service: str
+    epoch: int
+    server: str
+    head: int
+    members: tuple[str, ...]
+    min_n: int
+
+
+class Waiting(Notice, frozen=True, tag="waiting"):
+    """The chat has not begun: `here` of `need` members are in. Said again at each change."""
+
+    here: int
+    need: int
+    members: tuple[str, ...] = ()
+
+
+class Message(Notice, frozen=True, tag="message"):
+    """One committed message; each once, in seq order. `past`: it was there before this participant came."""
+
+    seq: int
+    epoch: int
+    id: str
+    author: str
+    text: str
+    time: int
+    past: bool | UnsetType = UNSET
+    own: bool | UnsetType = UNSET
+
+
+class Posted(Notice, frozen=True, tag="posted"):
+    """An own post is committed."""
+
+    tag: Any
+    id: str
+    seq: int
+
+
+class Private(Notice, frozen=True, tag="private"):
+    """One step of a private text. `state`: received | queued | delivered | failed (then with `reason`)."""
+
+    sender: str = field(name="from")
+    to: str
+    id: str
+    text: str
+    state: str
+    tag: Any | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class MemberChanged(Notice, frozen=True, tag="member"):
+    """`state`: joined | left | lost | away | back | renamed (then `was` is the old name)."""
+
+    name: str
+    state: str
+    was: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+
+
+class MemberLine(Struct, frozen=True):
+    """One member in a `MembersList`. `state`: here | away; `since`: UTC milliseconds."""
+
+    name: str
+    state: str
+    serving: bool
+    since: int
+
+
+class MembersList(Notice, frozen=True, tag="members"):
+    """Answer to `who`."""
+
+    members: tuple[MemberLine, ...]
+
+
+class HistoryPage(Notice, frozen=True, tag="history"):
+    """Answer to `history`; `more`: there are earlier ones."""
+
+    messages: tuple[ChatMessage, ...]
+    more: bool
+
+
+class FoundMessages(Notice, frozen=True, tag="found"):
+    """Answer to `search`, in seq order; `more`: there may be earlier ones."""
+
+    messages: tuple[ChatMessage, ...]
+    more: bool
+
+
+class Relocated(Notice, frozen=True, tag="relocated"):
+    """Now served by another. `pause_ms`: from the old server's last answer to the new one's first."""
+
+    epoch: int
+    server: str
+    reason: str
+    pause_ms: int
+    resent: int
+
+
+class StateChanged(Notice, frozen=True, tag="state"):
+    """`state`: live | moving | searching | closed; `queued`: posts that wait."""
+
+    state: str
+    queued: int
+
+
+class ServerLine(Struct, frozen=True):
+    """A server half in a `Status`."""
+
+    id: str
+    name: str
+    endpoints: tuple[str, ...] = ()
+
+
+class MoveLine(Struct, frozen=True):
+    """One change of the active server in a `Status`; `started` is UTC milliseconds."""
+
+    epoch: int
+    source: str = field(name="from")
+    to: str = ""
+    reason: str = ""
+    started: int = 0
+    entries: int = 0
+    bytes: int = 0
+    copy_ms: int = 0
+    pause_ms: int = 0
+
+
+class Status(Notice, frozen=True, tag="status"):
+    """Answer to `status`. `next_handover_in_s` is None when none is planned; `remark` says why none can happen."""
+
+    service: str
+    epoch: int
+    active: ServerLine
+    in_sync: tuple[str, ...]
+    standbys: tuple[str, ...]
+    members: tuple[str, ...]
+    min_n: int
+    open: bool
+    head: int
+    committed: int
+    term_s: float
+    next_handover_in_s: float | None
+    handovers: tuple[MoveLine, ...]
+    remark: str = ""
+
+
+class HandedOver(Notice, frozen=True, tag="handed_over"):
+    """Answer to `handover`: it is done."""
+
+
+class Refusal(Notice, frozen=True, tag="refused"):
+    """An own request was turned down. `code`: too_long, flood, name_taken, not_here, …"""
+
+    tag: Any
+    code: str
+    message: str
+
+
+class Fault(Notice, frozen=True, tag="error"):
+    """Anything else that went wrong, or is worth knowing. `message` says what, where and what to try."""
+
+    code: str
+    message: str
+
+
+class Bye(Notice, frozen=True, tag="bye"):
+    """The last one. `exit` is the exit code a command should end with."""
+
+    reason: str
+    exit: int = 0
+
+
+AnyNotice = (
+    Ready
+    | Waiting
+    | Message
+    | Posted
+    | Private
+    | MemberChanged
+    | MembersList
+    | HistoryPage
+    | FoundMessages
+    | Relocated
+    | StateChanged
+    | Status
+    | HandedOver
+    | Refusal
+    | Fault
+    | Bye
+)

@@ -1,0 +1,80 @@
+"""ui.commands: one table, found by name, short form or unique beginning."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ui.commands import COMMANDS, NoCommand, SlashCommand, complete, explanation, find, overview
+from ui.parse import Nothing, Problem, parse
+
+
+def test_no_two_commands_share_a_name() -> None:
+    names = [name for command in COMMANDS for name in (command.name, *command.short)]
+    assert sorted(names) == sorted(dict.fromkeys(names))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_example_is_a_line_one_can_type(command: SlashCommand) -> None:
+    assert not isinstance(parse(command.example), Problem | Nothing)
+    assert command.usage.startswith(f"/{command.name}")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_name_and_short_form_finds_its_command_in_any_case(command: SlashCommand) -> None:
+    for name in (command.name, *command.short):
+        assert find(name) is command
+        assert find(name.upper()) is command
+
+
+@pytest.mark.parametrize(("word", "name"), [("hand", "handover"), ("hi", "history"), ("se", "search"), ("b", "back")])
+def test_a_unique_beginning_is_enough(word: str, name: str) -> None:
+    found = find(word)
+    assert isinstance(found, SlashCommand)
+    assert found.name == name
+
+
+def test_an_ambiguous_beginning_names_the_candidates() -> None:
+    assert find("s") == NoCommand("/s could be /search or /status: type a letter more.")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("quti", "quit"), ("histroy", "history"), ("mgs", "msg"), ("exti", "quit")]
+)
+def test_a_mistyped_command_gets_a_suggestion(word: str, meant: str) -> None:
+    found = find(word)
+    assert isinstance(found, NoCommand)
+    assert f"Did you mean /{meant}?" in found.sentence
+
+
+def test_what_resembles_nothing_is_sent_to_help() -> None:
+    assert find("xyzzy") == NoCommand("There is no command /xyzzy. /help lists them.")
+
+
+@given(st.text())
+def test_any_word_finds_a_command_or_a_sentence(word: str) -> None:
+    found = find(word)
+    assert isinstance(found, SlashCommand) or found.sentence
+
+
+def test_help_fits_a_screen_and_explains_with_an_example() -> None:
+    assert len(overview()) <= 22
+    assert max(map(len, overview())) <= 100
+    msg = find("msg")
+    assert isinstance(msg, SlashCommand)
+    assert "Example: /msg ana see you at ten" in explanation(msg)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("/hand", ["/handover "]),
+        ("/H", ["/help ", "/history ", "/handover "]),
+        ("an", ["ana: "]),
+        ("/msg a", ["ana ", "Al "]),
+        ("@b", ["@bo "]),
+        ("good day b", ["bo "]),
+        ("zz", []),
+    ],
+)
+def test_tab_offers_commands_and_nicks(line: str, expected: list[str]) -> None:
+    assert complete(line, ["ana", "Al", "bo"]) == expected

@@ -1,0 +1,204 @@
+"""ui.wording: one event one line, role first; texts of others can neither act nor pass for another's."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peer import notices
+from ui.wording import Wording, cells, outage_line, recovered_line, status_lines
+
+MINUTE_MS = 60_000
+
+
+def stamp(utc_ms: int) -> str:
+    """A calendar in which 1440 minutes are a day and the first day is the first of January."""
+    days, minutes = divmod(utc_ms // MINUTE_MS, 1440)
+    return f"2026-01-{days + 1:02} {minutes // 60:02}:{minutes % 60:02}"
+
+
+def wording() -> Wording:
+    """Of ana, at ten past midnight, with bo and cy there."""
+    words = Wording(["localhost:8000"], stamp, 10 * MINUTE_MS)
+    words.lines(READY, 10 * MINUTE_MS)
+    return words
+
+
+READY = notices.Ready(
+    name="ana", service="backend.com", epoch=3, server="bo", head=1204, members=("ana", "bo", "cy"), min_n=0
+)
+
+
+def message(author: str, text: str, minute: int = 10) -> notices.Message:
+    return notices.Message(seq=1, epoch=1, id="1", author=author, text=text, time=minute * MINUTE_MS)
+
+
+def private(state: str, reason: str | None = None) -> notices.Private:
+    told = notices.Private(sender="ana", to="bo", id="1", text="a secret", state=state)
+    return told if reason is None else notices.Private("ana", "bo", "1", "a secret", state, reason=reason)
+
+
+def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> None:
+    assert Wording(["localhost:8000"], stamp, 0).lines(READY, 0) == [
+        "-- you are ana in backend.com (zdns at localhost:8000)",
+        "-- bo serves; 1,204 messages so far, the last 200 follow; 3 here: ana, bo, cy",
+        "-- type a line and Enter to post it; /help lists the commands, /quit leaves",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("notice", "expected"),
+    [
+        (message("bo", "hello"), ["00:10 bo: hello"]),
+        (message("bo", "one\ntwo\r\n09:59 cy: three"), ["00:10 bo: one", "      | two", "      | 09:59 cy: three"]),
+        (message("bo", "\x1b[2J"), ["00:10 bo: ^[[2J"]),
+        (message("bo", "late", 1441), ["-- 2026-01-02", "00:01 bo: late"]),
+        (notices.Waiting(here=3, need=5, members=("ana", "bo", "cy")), ["-- waiting: 3 of 5 (ana, bo, cy)"]),
+        (notices.Posted(tag=None, id="1", seq=1), []),
+        (notices.Relocated(epoch=4, server="cy", reason="handover", pause_ms=5, resent=0), []),
+        (notices.Relocated(epoch=4, server="cy", reason="failover", pause_ms=5, resent=0), []),
+        (notices.StateChanged(state="moving", queued=2), []),
+        (notices.MemberChanged(name="dee", state="joined"), ["-- dee joined"]),
+        (notices.MemberChanged(name="cy", state="left"), ["-- cy left"]),
+        (notices.MemberChanged(name="cy", state="lost"), ["-- lost contact with cy"]),
+        (notices.MemberChanged(name="cy", state="away", text="lunch"), ["-- cy is away: lunch"]),
+        (notices.MemberChanged(name="ana", state="away"), ["-- you are away"]),
+        (notices.MemberChanged(name="ana", state="back"), ["-- you are back"]),
+        (notices.MemberChanged(name="Cy", state="renamed", was="cy"), ["-- cy is called Cy now"]),
+        (notices.MemberChanged(name="anna", state="renamed", was="ana"), ["-- you are called anna now"]),
+        (private("queued"), ["00:12 [you -> bo] a secret"]),
+        (private("delivered"), ["-- delivered to bo: a secret"]),
+        (private("failed", "bo has left"), ["! not delivered to bo (bo has left): a secret"]),
+        (
+            notices.Private(sender="bo", to="ana", id="1", text="psst\nyes", state="received"),
+            ["00:12 [bo -> you] psst", "      | yes"],
+        ),
+        (
+            notices.MembersList(
+                members=(notices.MemberLine("ana", "here", True, 0), notices.MemberLine("bo", "away", False, 0))
+            ),
+            ["-- 2 here: ana (serves), bo (away)"],
+        ),
+        (notices.HistoryPage(messages=(), more=False), ["-- no earlier messages"]),
+        (
+            notices.HistoryPage(messages=(notices.ChatMessage(7, 1, "1", "bo", "hi", 0),), more=True),
+            ["-- messages 7 to 7:", "2026-01-01 00:00 bo: hi", "-- earlier ones: /history 1 7"],
+        ),
+        (notices.FoundMessages(messages=(), more=False), ["-- nothing found"]),
+        (
+            notices.FoundMessages(messages=(notices.ChatMessage(7, 1, "1", "bo", "hi", 0),), more=False),
+            ["-- 1 message found:", "2026-01-01 00:00 bo: hi", "-- end of what was found"],
+        ),
+        (notices.HandedOver(), ["-- the server role was handed over"]),
+        (notices.Refusal(tag=None, code="flood", message="slow down"), ["! slow down"]),
+        (notices.Fault(code="x", message="a\x07b"), ["! a^Gb"]),
+        (notices.Bye(reason="left"), []),
+    ],
+)
+def test_what_a_notice_looks_like(notice: notices.AnyNotice, expected: list[str]) -> None:
+    assert wording().lines(notice, 12 * MINUTE_MS) == expected
+
+
+def test_the_same_waiting_is_told_once() -> None:
+    words = wording()
+    waiting = notices.Waiting(here=1, need=2, members=("ana",))
+    assert words.lines(waiting, 0)
+    assert words.lines(waiting, 0) == []
+    assert words.lines(notices.Waiting(here=2, need=3), 0) == ["-- waiting: 2 of 3"]
+
+
+def test_the_day_is_told_at_each_change_of_it() -> None:
+    words = wording()
+    days = [words.lines(message("bo", "x", minute), 0) for minute in (1439, 1440, 1441, 2880)]
+    assert [len(lines) for lines in days] == [1, 2, 1, 2]
+
+
+def test_who_spoke_last_is_offered_first_and_oneself_never() -> None:
+    words = wording()
+    words.lines(message("bo", "x"), 0)
+    assert words.nicks == ["bo", "cy"]
+    words.lines(message("cy", "x"), 0)
+    words.lines(message("ana", "x"), 0)
+    assert words.nicks == ["cy", "bo"]
+    words.lines(notices.MemberChanged(name="cy", state="left"), 0)
+    words.lines(notices.MemberChanged(name="bea", state="renamed", was="bo"), 0)
+    words.lines(notices.MemberChanged(name="dee", state="joined"), 0)
+    assert words.nicks == ["dee", "bea"]
+
+
+NASTY = st.text(st.characters() | st.sampled_from("\x00\x07\r\n\x1b\x9b\u202e\u2028"))
+
+
+@given(NASTY, NASTY)
+def test_no_line_acts_on_the_terminal_or_looks_like_anothers(author: str, text: str) -> None:
+    received = notices.Private(sender=author, to="ana", id="1", text=text, state="received")
+    changed = notices.MemberChanged(name=author, state="renamed", was=text)
+    for notice in (message(author, text), received, changed, notices.Fault(code="x", message=text)):
+        first, *rest = wording().lines(notice, 0)
+        for line in (first, *rest):
+            assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in line)
+        assert all(line.startswith("      | ") for line in rest)
+
+
+def status(**changes: object) -> notices.Status:
+    values: dict[str, object] = {
+        "service": "backend.com",
+        "epoch": 42,
+        "active": notices.ServerLine(id="1", name="bo", endpoints=("tcp://10.0.0.5:4000",)),
+        "in_sync": ("bo",),
+        "standbys": ("ana",),
+        "members": ("ana", "bo"),
+        "min_n": 0,
+        "open": True,
+        "head": 1204,
+        "committed": 1204,
+        "term_s": 30.0,
+        "next_handover_in_s": 12.4,
+        "handovers": (),
+    }
+    return notices.Status(**(values | changes))  # type: ignore[arg-type]  # a table of arguments has no types
+
+
+def test_the_status_is_a_table() -> None:
+    assert status_lines(status(), stamp) == [
+        "service    backend.com",
+        "served by  bo, epoch 42 (tcp://10.0.0.5:4000)",
+        "in sync    bo",
+        "standbys   ana",
+        "members    2: ana, bo",
+        "messages   1,204, 1,204 committed",
+        "handovers  every 30 s, next in 12 s",
+    ]
+
+
+def test_the_status_tells_of_the_gate_of_handovers_and_why_there_is_none() -> None:
+    move = notices.MoveLine(
+        epoch=42, source="ana", to="bo", reason="handover", entries=1, bytes=2048, copy_ms=13, pause_ms=4
+    )
+    lines = status_lines(
+        status(
+            min_n=3, open=False, term_s=0, next_handover_in_s=None, standbys=(), remark="no standby", handovers=(move,)
+        ),
+        stamp,
+    )
+    assert "members    2: ana, bo; begins with 3, not begun yet" in lines
+    assert "handovers  only when asked for" in lines
+    assert "standbys   none" in lines
+    assert "remark     no standby" in lines
+    assert lines[-1] == (
+        "  epoch 42, 2026-01-01 00:00: ana -> bo (handover), 1 message, 2,048 bytes, copied in 13 ms, pause 4 ms"
+    )
+
+
+def test_an_outage_says_what_becomes_of_what_was_typed() -> None:
+    assert outage_line(0) == "-- no server at the moment, looking for one"
+    assert outage_line(1) == (
+        "-- no server at the moment, looking for one; 1 post of yours kept, to be sent when there is one"
+    )
+    assert recovered_line(2) == "-- there is a server again; 2 posts on the way"
+
+
+@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])
+def test_cells_are_counted_as_a_terminal_shows_them(text: str, columns: int) -> None:
+    assert cells(text) == columns
