@@ -1,0 +1,301 @@
+"""The line client (`--plain`) and the JSON lines (`--json`), both over one `peer.client.Client`."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from peer import intents, notices
+from peer.client import Client
+from runtime import clock
+from ui.inputs import Source
+from ui.ledger import Ledger
+from ui.options import EXIT_LATE
+from ui.parse import Nothing, Problem, ShowHelp, parse
+from ui.splitter import TooLong
+from ui.wording import Wording, counted, error_line, outage_line, recovered_line
+from wire import limits
+
+PLAIN_LINE_BYTES_MAX = limits.TEXT_BYTES_MAX + limits.KIB  # a full text, and a command in front of it
+JSON_LINE_BYTES_MAX = limits.FRAME_BYTES_MAX  # far over one escaped text, so that `too_long` is said with its tag
+OUTAGE_TOLD_S = 2.0  # a handover takes milliseconds; what lasts this long is worth a line
+END_OF_INPUT_WAIT_S = 30.0  # without any outcome: what was read before the end of input has failed
+QUIT_WAIT_S = 5.0  # the same for a person who wants to leave
+SIGNAL_WAIT_S = 2.0
+IN_FLIGHT_MAX = 1_000  # requests without an outcome; then input waits. Far under the outbox's own bound
+_SEQ_MAX = 2**63 - 1
+
+
+def local_stamp(utc_ms: int) -> str:
+    """UTC milliseconds as local "YYYY-MM-DD HH:MM"; a time no calendar has is shown as the beginning of it."""
+    try:
+        return datetime.fromtimestamp(utc_ms / 1000).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return "0001-01-01 00:00"
+
+
+# --- faces: how notices look, and what lines mean ---------------------------------------------------------------------
+
+
+class Face(Protocol):
+    """One way to talk to the user."""
+
+    def show(self, notice: notices.AnyNotice) -> None:
+        """Tell the user a notice."""
+
+    def read(self, line: bytes | TooLong) -> intents.UserIntent | None:
+        """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
+
+    def outage(self, queued: int) -> None:
+        """There has been no server for a while."""
+
+    def recovered(self, queued: int) -> None:
+        """There is a server again after an outage that was told of."""
+
+
+class PlainFace:
+    """Lines of text."""
+
+    def __init__(self, dns: Sequence[str], print_lines: Callable[[Sequence[str]], None] | None = None) -> None:
+        self.wording = Wording(dns, local_stamp, clock.utc_ms())
+        self.print_lines = print_lines or _print_lines
+
+    def show(self, notice: notices.AnyNotice) -> None:
+        """Tell the user a notice."""
+        self._print(self.wording.lines(notice, clock.utc_ms()))
+
+    def read(self, line: bytes | TooLong) -> intents.UserIntent | None:
+        """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
+        if isinstance(line, TooLong):
+            self._print([error_line(f"Not sent: that line has more than {line.bytes_max:,} bytes. Send it in parts.")])
+            return None
+        match parse(line.decode(errors="surrogateescape")):
+            case Nothing():
+                return None
+            case Problem(sentence):
+                self._print([error_line(sentence)])
+                return None
+            case ShowHelp(lines):
+                self._print([f"-- {text}" for text in lines])
+                return None
+            case intent:
+                return intent
+
+    def outage(self, queued: int) -> None:
+        """There has been no server for a while."""
+        self._print([outage_line(queued)])
+
+    def recovered(self, queued: int) -> None:
+        """There is a server again after an outage that was told of."""
+        self._print([recovered_line(queued)])
+
+    def _print(self, lines: Sequence[str]) -> None:
+        if lines:
+            self.print_lines(lines)
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def print_json(notice: notices.AnyNotice) -> None:
+    """One notice as one line on standard output, at once."""
+    sys.stdout.buffer.write(msgspec.json.encode(notice) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+class JsonFace:
+    """One JSON object a line; names of keys and events are those of the notices and intents."""
+
+    _decoder = msgspec.json.Decoder(intents.UserIntent)
+
+    def show(self, notice: notices.AnyNotice) -> None:
+        """Tell the user a notice."""
+        print_json(notice)
+
+    def read(self, line: bytes | TooLong) -> intents.UserIntent | None:
+        """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
+        if isinstance(line, TooLong):
+            self._bad("too_long", f"a line has at most {line.bytes_max} bytes; this one was not read")
+            return None
+        try:
+            intent: intents.UserIntent = self._decoder.decode(line)
+            msgspec.json.encode(getattr(intent, "tag", None))  # what cannot be said back is not taken
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as error:
+            self._bad("malformed", f"this line asks for nothing: {error}")
+            return None
+        match intent:
+            case intents.AskHistory(before=before) if not 0 <= before <= _SEQ_MAX:
+                self._bad("malformed", "this line asks for nothing: `before` is no seq")
+                return None
+            case intents.AskHistory(count=count) | intents.AskSearch(count=count) if count < 1:
+                self._bad("malformed", "this line asks for nothing: `count` should be 1 or more")
+                return None
+        return intent
+
+    def outage(self, queued: int) -> None:
+        """Nothing: the `state` events tell."""
+
+    def recovered(self, queued: int) -> None:
+        """Nothing: the `state` events tell."""
+
+    def _bad(self, code: str, message: str) -> None:
+        self.show(notices.Fault(code=code, message=message))
+
+
+# --- the conversation -------------------------------------------------------------------------------------------------
+
+
+class Conversation:
+    """Moves lines to the chat and notices to the user until one of them ends.
+
+    Leaving, for whatever reason, waits a bounded time for the outcome of what was asked for.
+    """
+
+    def __init__(self, chat: Client, face: Face, source: Source) -> None:
+        self._chat = chat
+        self._face = face
+        self._source = source
+        self._ledger = Ledger()
+        self._changed = asyncio.Event()  # set at each notice: something may have got its outcome
+        self._ready = False
+        self._over = False  # nothing comes any more, or nobody wants to wait for it
+        self._must_join = False  # the input ended: what was to be said is still to be said, and heard
+        self._leaving: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._interrupted = False
+        self._outage: asyncio.TimerHandle | None = None
+        self._outage_told = False
+        self._queued = 0
+        self._bye = notices.Bye(reason="")
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, for the terminal; empty when all is well, or when a signal ended it."""
+        if self._bye.exit and not self._interrupted:
+            return self._bye.reason
+        if late := self._ledger.texts_count:
+            return (
+                f"{counted(late, 'text')} of yours not acknowledged in time, so perhaps not posted."
+                " Was anybody serving? Try: relevo status"
+            )
+        if self._must_join and not self._ready and not self._interrupted:
+            return f"could not join within {END_OF_INPUT_WAIT_S:g} s: nobody serves at the moment"
+        return ""
+
+    async def run(self) -> int:
+        """Talk until the end; returns the exit code."""
+        reading = asyncio.create_task(self._read())
+        reading.add_done_callback(self._reading_ended)
+        self._watch_outage("searching", 0)
+        try:
+            async for notice in self._chat:
+                self._hear(notice)
+        finally:
+            self._over = True
+            self._changed.set()
+            self._end_outage()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            if self._leaving is not None:
+                await self._leaving
+        if self._failure is not None:
+            raise self._failure
+        return self._exit_code()
+
+    def interrupt(self) -> None:
+        """A signal asks to end; when we are leaving already, not to wait any longer."""
+        self._interrupted = True
+        if self._leaving is not None:
+            self._over = True
+            self._changed.set()
+        self._leave(SIGNAL_WAIT_S)
+
+    def _exit_code(self) -> int:
+        if self._bye.exit:
+            return self._bye.exit
+        return EXIT_LATE if self.reason else 0
+
+    def _hear(self, notice: notices.AnyNotice) -> None:
+        shown = self._ledger.settle(notice)
+        self._changed.set()
+        match notice:
+            case notices.Ready():
+                self._ready = True
+            case notices.StateChanged(state, queued):
+                self._watch_outage(state, queued)
+            case notices.Bye():
+                self._bye = notice
+        self._face.show(shown)
+
+    async def _read(self) -> None:
+        async for line in self._source.lines():
+            intent = self._face.read(line)
+            if isinstance(intent, intents.Quit):
+                self._leave(QUIT_WAIT_S)
+                return
+            if intent is not None:
+                while self._ledger.open_count >= IN_FLIGHT_MAX:
+                    await self._change()
+                self._chat.ask(self._ledger.enter(intent))
+        self._must_join = True
+        self._leave(END_OF_INPUT_WAIT_S)
+
+    def _reading_ended(self, reading: "asyncio.Task[None]") -> None:
+        """A reader that failed (the output is gone, say) ends the conversation, which then fails the same way."""
+        if not reading.cancelled() and reading.exception() is not None:
+            self._failure = reading.exception()
+            self._leave(0)
+
+    def _leave(self, wait_s: float) -> None:
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._wait_and_leave(wait_s))
+
+    async def _wait_and_leave(self, wait_s: float) -> None:
+        """Wait while outcomes still come, then leave; a signal before we were in is an exit code of its own."""
+        with contextlib.suppress(TimeoutError):
+            while self._is_pending and not self._over:
+                async with asyncio.timeout(wait_s):
+                    await self._change()
+        if self._interrupted:
+            await self._chat.close()
+        else:
+            self._chat.ask(intents.Quit())
+
+    @property
+    def _is_pending(self) -> bool:
+        return self._ledger.open_count > 0 or (self._must_join and not self._ready)
+
+    async def _change(self) -> None:
+        """Wait for any request's outcome, for being in, or for the end."""
+        before = (self._ledger.open_count, self._ready)
+        while (self._ledger.open_count, self._ready) == before and not self._over:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _watch_outage(self, state: str, queued: int) -> None:
+        """An outage is told when it lasts; so is its end, then. Handovers are not."""
+        self._queued = queued
+        if state == "searching":
+            if self._outage is None and not self._outage_told:
+                self._outage = asyncio.get_running_loop().call_later(OUTAGE_TOLD_S, self._tell_outage)
+            return
+        self._end_outage()
+        if state == "live" and self._outage_told:
+            self._outage_told = False
+            self._face.recovered(queued)
+
+    def _tell_outage(self) -> None:
+        self._outage = None
+        self._outage_told = True
+        self._face.outage(self._queued)
+
+    def _end_outage(self) -> None:
+        if self._outage is not None:
+            self._outage.cancel()
+            self._outage = None

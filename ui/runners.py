@@ -1,0 +1,344 @@
+"""What each command of `relevo` does once its options are settled."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from broker import server as broker_server
+from peer import notices
+from peer.client import Client
+from runtime import process
+from runtime.driver import Driver
+from runtime.links import LinkError
+from ui import errands
+from ui.inputs import PromptInput, StreamInput
+from ui.lines import (
+    JSON_LINE_BYTES_MAX,
+    PLAIN_LINE_BYTES_MAX,
+    Conversation,
+    JsonFace,
+    PlainFace,
+)
+from ui.options import (
+    EXIT_CONFIG,
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    EXIT_UNAVAILABLE,
+    CommandError,
+    Settings,
+)
+from ui.probe import Found, Probe
+from wire import limits, names
+from zdns import server as zdns_server
+from zdns import stores
+
+try:
+    import readline
+except ImportError:  # a Python built without it: lines are then edited by the terminal alone
+    readline = None  # type: ignore[assignment]
+
+PROBE_MS = 2_000  # two attempts and the pause between them
+JOIN_S = 30.0  # for an errand without a --timeout of its own
+
+log = logging.getLogger("relevo.ui")
+
+# The settings, the command line, and where this process logs.
+Runner = Callable[[Settings, argparse.Namespace, Path | None], Coroutine[Any, Any, int]]
+
+
+# --- dns -----------------------------------------------------------------------------------------------------------
+
+
+async def run_dns(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
+    """Serve the registry until a signal comes, or see whether somebody does."""
+    if settings["check"]:
+        return await _check_dns(settings["dns"])
+    host, port = settings["host"], settings["port"]
+    store, where = _open_store(settings)
+
+    def listening(endpoint: str) -> None:
+        print(f"zdns listening at {endpoint.removeprefix('tcp://')} ({where}); stop it with Ctrl+C", flush=True)
+
+    try:
+        await _until_signal(zdns_server.run_dns(host, port, store, round(settings["lease"] * 1000), listening))
+    except LinkError as error:
+        raise CommandError(str(error), EXIT_UNAVAILABLE) from error
+    except stores.StoreError as error:
+        raise CommandError(str(error), EXIT_INTERNAL) from error
+    finally:
+        store.close()
+    return 0
+
+
+def _open_store(settings: Settings) -> tuple[stores.Store, str]:
+    """The store, and the words for it. Its name has the port in it: each zdns of an account has its own."""
+    if settings["store"] == "memory":
+        return stores.MemoryStore(), "records in memory only"
+    folder = Path(settings["data_dir"] or process.data_dir())
+    path = folder / f"zdns-{settings['port']}.sqlite"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return stores.SqliteStore(path), f"records in {path}"
+    except OSError as error:
+        raise CommandError(
+            f"{folder}: cannot keep records there ({error.strerror}). Name another folder with --data-dir", EXIT_CONFIG
+        ) from error
+    except stores.StoreError as error:
+        raise CommandError(f"{error} (--data-dir names another folder)", EXIT_CONFIG) from error
+
+
+async def _check_dns(addresses: Sequence[str]) -> int:
+    found: list[Found] = []
+    driver = Driver(Probe([f"tcp://{address}" for address in addresses], PROBE_MS), on_report=found.append)
+    driver.start()
+    await driver.done()
+    if not found or found[0].why:
+        raise CommandError(
+            f"no zdns answers at {', '.join(addresses)} within {PROBE_MS / 1000:g} s. Start one with `relevo dns`,"
+            " or name another with --dns HOST:PORT",
+            EXIT_UNAVAILABLE,
+        )
+    print(f"zdns answers at {', '.join(addresses)}")
+    return 0
+
+
+async def _until_signal(work: Coroutine[Any, Any, object]) -> bool:
+    """Run `work` until it ends or a signal cancels it; True: a signal did."""
+    task = asyncio.ensure_future(work)
+    _cancel_at_signal(task)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return True
+    return False
+
+
+def _cancel_at_signal(task: "asyncio.Future[Any]") -> None:
+    def cancel() -> None:
+        task.cancel()
+
+    process.on_signals(asyncio.get_running_loop(), cancel)
+
+
+# --- serve ---------------------------------------------------------------------------------------------------------
+
+
+async def run_serve(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
+    """A server half alone, until a signal; it hands over before it ends."""
+    failures: list[str] = []
+
+    def told(notice: broker_server.Notice) -> None:
+        log.info("%s id=%s epoch=%s", notice.event, notice.id, notice.epoch)
+        if notice.event == "listening":
+            print(
+                f"standing by for {settings['server_uri']} as {half.name} at {half.advertise_host}"
+                f" (zdns at {', '.join(settings['dns'])}); stop it with Ctrl+C",
+                flush=True,
+            )
+        if notice.event == "failed":
+            failures.append(notice.message)
+
+    half = _server_half(settings)
+    code = await broker_server.run_server(half, told)
+    if code:
+        raise CommandError(failures[-1] if failures else "the server half stopped", code)
+    return 0
+
+
+def _server_half(settings: Settings) -> broker_server.Settings:
+    host = settings["dns"][0].rpartition(":")[0].strip("[]")
+    return broker_server.Settings(
+        service=settings["server_uri"],
+        server_id=secrets.token_hex(16),
+        name=settings["name"] or _machine_name(),
+        dns=tuple(f"tcp://{address}" for address in settings["dns"]),
+        serve_first=settings["serve_first"],
+        min_n=settings["min_n"],
+        term_ms=round(settings["term"] * 1000),
+        fresh=settings["fresh"],
+        bind_host=settings["bind"] or "0.0.0.0",
+        advertise_host=settings["bind"] or process.local_address_towards(host),
+    )
+
+
+def _machine_name() -> str:
+    """This machine's name as a nick, as nobody sits at it."""
+    try:
+        return names.check_nick(socket.gethostname().partition(".")[0][: limits.NICK_CHARS_MAX])
+    except ValueError:
+        return "server"
+
+
+# --- chat ----------------------------------------------------------------------------------------------------------
+
+
+async def run_chat(settings: Settings, _arguments: argparse.Namespace, log_file: Path | None) -> int:
+    """Take part, by lines or by JSON objects."""
+    chat = _participant(settings, log_file)
+    if settings["json"]:
+        source = StreamInput(sys.stdin.fileno(), JSON_LINE_BYTES_MAX)
+        return await _converse(settings, chat, Conversation(chat, JsonFace(), source), None)
+    face = PlainFace(settings["dns"])
+    prompt = _prompt(face)
+    source_or_prompt = prompt or StreamInput(sys.stdin.fileno(), PLAIN_LINE_BYTES_MAX)
+    return await _converse(settings, chat, Conversation(chat, face, source_or_prompt), prompt)
+
+
+def _participant(settings: Settings, log_file: Path | None) -> Client:
+    # What comes through a pipe is paced by its acknowledgements; a person's limit would lose lines of it.
+    piped = not settings["json"] and not sys.stdin.isatty()
+    return _client(
+        settings,
+        log_file,
+        serve=not settings["no_serve"],
+        serve_first=settings["serve_first"],
+        min_n=settings["min_n"],
+        term_s=settings["term"],
+        fresh=settings["fresh"],
+        flood=0 if piped and "flood" not in settings.given else settings["flood"],
+        ephemeral=settings["ephemeral"],
+    )
+
+
+def _prompt(face: PlainFace) -> PromptInput | None:
+    """Line editing, when a person sits at a terminal that can do it."""
+    able = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    if readline is None or not able:
+        return None
+    prompt = PromptInput(readline, lambda: face.wording.nicks)
+    face.print_lines = prompt.print
+    return prompt
+
+
+async def _converse(settings: Settings, chat: Client, conversation: Conversation, prompt: PromptInput | None) -> int:
+    def signalled() -> None:
+        if prompt is not None:
+            prompt.close()  # at once: whoever insists with a second signal ends the process where it stands
+        conversation.interrupt()
+
+    process.on_signals(asyncio.get_running_loop(), signalled)
+    try:
+        chat.start()
+        code = await conversation.run()
+    finally:
+        if prompt is not None:
+            prompt.close()
+        await chat.close()
+    if conversation.reason:
+        if settings["json"]:
+            log.error("%s", conversation.reason)
+        else:
+            raise CommandError(conversation.reason, code)
+    return code
+
+
+# --- errands -------------------------------------------------------------------------------------------------------
+
+
+def _client(settings: Settings, log_file: Path | None, **more: Any) -> Client:
+    """A client by the options all commands of a room have."""
+    return Client(
+        service=settings["server_uri"],
+        dns=settings["dns"],
+        name=settings["name"],
+        bind=settings["bind"],
+        data_dir=settings["data_dir"],
+        log_file=log_file,
+        log_level=settings["log_level"],
+        **more,
+    )
+
+
+async def _as_guest(
+    settings: Settings,
+    work: Callable[[Client, notices.Ready], Coroutine[Any, Any, int]],
+    *,
+    since: int | None = None,
+    ends_well: bool = False,
+) -> int:
+    """Join as a guest, do `work`, leave. `ends_well`: a signal is the usual end of it once it has begun."""
+    joined = False
+
+    async def visit() -> int:
+        nonlocal joined
+        chat = _client(settings, None, guest=True, serve=False, flood=0, since=since)
+        chat.start()
+        try:
+            ready = await errands.join(chat, settings.values.get("timeout", JOIN_S))
+            joined = True
+            return await work(chat, ready)
+        finally:
+            await chat.close()
+
+    task = asyncio.ensure_future(visit())
+    _cancel_at_signal(task)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 0 if joined and ends_well else EXIT_INTERRUPTED
+
+
+async def run_send(settings: Settings, arguments: argparse.Namespace, _log_file: Path | None) -> int:
+    """Post the text, or each line of standard input."""
+
+    complaints = 0
+
+    def complain(sentence: str) -> None:
+        nonlocal complaints
+        complaints += 1
+        with contextlib.suppress(OSError):
+            print(f"relevo send: {sentence}", file=sys.stderr, flush=True)
+
+    words: list[str] = arguments.words
+
+    async def post(chat: Client, _ready: notices.Ready) -> int:
+        posting = errands.Posting(chat, settings["timeout"], json=settings["json"], complain=complain)
+        await posting.run(errands.one_text(words[0]) if words else errands.input_texts(complain))
+        return EXIT_REFUSED if complaints else 0
+
+    return await _as_guest(settings, post)
+
+
+async def run_tail(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
+    """Print messages."""
+    since, follow = settings["since"], not settings["no_follow"]
+    if since is None and not follow:
+        since = 1
+
+    async def watch(chat: Client, ready: notices.Ready) -> int:
+        last = None if follow else ready.head
+        return await errands.tail(chat, json=settings["json"], since=since or 0, count=settings["count"], last=last)
+
+    return await _as_guest(settings, watch, since=since, ends_well=True)
+
+
+async def run_status(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
+    """Print how the room is served."""
+    timeout_s, json = settings["timeout"], settings["json"]
+    return await _as_guest(settings, lambda chat, _ready: errands.show_status(chat, timeout_s, json=json))
+
+
+async def run_handover(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
+    """Have the server role handed over."""
+    timeout_s, to = settings["timeout"], settings["to"]
+    return await _as_guest(settings, lambda chat, _ready: errands.hand_over(chat, timeout_s, to))
+
+
+RUNNERS: dict[str, Runner] = {
+    "dns": run_dns,
+    "chat": run_chat,
+    "serve": run_serve,
+    "send": run_send,
+    "tail": run_tail,
+    "status": run_status,
+    "handover": run_handover,
+}
