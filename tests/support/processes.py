@@ -1,0 +1,238 @@
+"""The real commands as black boxes: start them, talk to them in JSON lines, wait for what they say."""
+
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+# Only a hang may end a wait: a loaded machine may take its time.
+PATIENCE_S = 60.0
+
+Line = dict[str, Any]
+
+
+def relevo(*arguments: str) -> list[str]:
+    """The command line of a relevo command."""
+    return [sys.executable, "-m", "ui", *arguments]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """An environment with its own home and none of the caller's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RELEVO_", "XDG_"))}
+    return {**kept, "RELEVO_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody uses now, below those that systems give out by themselves."""
+    for port in range(20_000 + os.getpid() % 5_000, 32_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+class Process:
+    """A command whose standard output is read line by line."""
+
+    def __init__(self, command: list[str], home: Path) -> None:
+        self.command = command
+        self.popen = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(home),
+            cwd=home,
+            text=True,
+            encoding="utf-8",
+            bufsize=1,
+            start_new_session=True,
+        )
+        self.errors: list[str] = []
+        self.arrived_at = 0.0  # when the line that was returned last was read, monotonic seconds
+        self._lines: queue.Queue[tuple[float, str | None]] = queue.Queue()
+        assert self.popen.stdout is not None
+        assert self.popen.stderr is not None
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.popen.stdout, self._line), daemon=True),
+            threading.Thread(target=self._read, args=(self.popen.stderr, self._error), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
+            assert stream is not None
+            try:
+                stream.close()
+            except BrokenPipeError:
+                pass  # what was still to be written has no reader any more
+
+    def _read(self, stream: Any, put: Callable[[str | None], None]) -> None:
+        for line in stream:
+            put(line)
+        put(None)
+
+    def _line(self, line: str | None) -> None:
+        self._lines.put((time.monotonic(), line))
+
+    def _error(self, line: str | None) -> None:
+        if line is not None:
+            self.errors.append(line)
+
+    def line(self, patience_s: float = PATIENCE_S) -> str | None:
+        """The next line of standard output; None at its end."""
+        try:
+            self.arrived_at, line = self._lines.get(timeout=patience_s)
+        except queue.Empty:
+            raise AssertionError(f"{self.command[2:]} said nothing for {patience_s} s; stderr: {self.errors}") from None
+        return line
+
+    def say(self, text: str) -> None:
+        """Write to its standard input."""
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(text)
+        self.popen.stdin.flush()
+
+    def end_input(self) -> None:
+        """Close its standard input."""
+        assert self.popen.stdin is not None
+        self.popen.stdin.close()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group: the command and its children, as a machine would lose them together."""
+        os.killpg(self.popen.pid, number)
+
+    def kill(self) -> None:
+        """kill -9 of everything it runs."""
+        try:
+            self.signal(signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.popen.wait(PATIENCE_S)
+
+    def wait(self, patience_s: float = PATIENCE_S) -> int:
+        """Its exit code."""
+        try:
+            return self.popen.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.command[2:]} does not end; stderr: {self.errors}") from None
+
+
+class Zdns(Process):
+    """A name server on a port of its own."""
+
+    def __init__(self, home: Path, port: int | None = None, lease_s: float = 1.5) -> None:
+        self.port = port or free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        super().__init__(
+            relevo(
+                "dns", "--host", "127.0.0.1", "--port", str(self.port), "--lease", str(lease_s), "--data-dir", str(home)
+            ),
+            home,
+        )
+        assert "listening" in (self.line() or ""), self.errors
+
+
+class Chat(Process):
+    """`relevo chat --json`: a participant."""
+
+    def __init__(self, home: Path, dns: str, name: str | None = None, *options: str) -> None:
+        self.seen: list[Line] = []
+        self._unclaimed: list[Line] = []
+        named = ("--name", name) if name else ()
+        base = relevo("chat", "--json", "--dns", dns, "--bind", "127.0.0.1", "--flood", "0", *named, *options)
+        super().__init__(base, home)
+
+    def do(self, what: str, **keys: Any) -> None:
+        """One request."""
+        self.say(json.dumps({"do": what, **keys}) + "\n")
+
+    def next(self, patience_s: float = PATIENCE_S) -> Line | None:
+        """The next event; None at the end of its output."""
+        text = self.line(patience_s)
+        if text is None:
+            return None
+        event: Line = json.loads(text)
+        self.seen.append(event)
+        self._unclaimed.append(event)
+        return event
+
+    def until(self, *kinds: str, patience_s: float = PATIENCE_S, **keys: Any) -> Line:
+        """The first event of one of these kinds with these values that no earlier call returned."""
+        deadline = time.monotonic() + patience_s
+        looked_at = 0
+        while True:
+            for event in self._unclaimed[looked_at:]:
+                if event["event"] in kinds and all(event.get(key) == value for key, value in keys.items()):
+                    self._unclaimed.remove(event)
+                    return event
+            looked_at = len(self._unclaimed)
+            if self.next(max(0.1, deadline - time.monotonic())) is None or time.monotonic() > deadline:
+                break
+        raise AssertionError(
+            f"{self.command[2:]} never said {kinds} {keys}; last: {self.seen[-8:]}; stderr: {self.errors}"
+        )
+
+    def forget(self) -> None:
+        """Let go of events nobody waited for."""
+        self._unclaimed.clear()
+
+    def ready(self) -> Line:
+        """Wait until it has joined."""
+        return self.until("ready")
+
+    def shown(self, seq: int) -> Line:
+        """Wait until message `seq` is shown, if it was not already."""
+        for event in self.seen:
+            if event["event"] == "message" and event["seq"] == seq:
+                return event
+        return self.until("message", seq=seq)
+
+    def texts(self) -> list[str]:
+        """The messages it was shown so far."""
+        return [event["text"] for event in self.seen if event["event"] == "message"]
+
+    def rest(self) -> Iterator[Line]:
+        """Everything until the end of its output."""
+        while (event := self.next()) is not None:
+            yield event
+
+
+def run(
+    home: Path, *arguments: str, text: str | None = None, patience_s: float = PATIENCE_S
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        relevo(*arguments),
+        input=text,
+        stdin=subprocess.DEVNULL if text is None else None,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment(home),
+        cwd=home,
+        timeout=patience_s,
+        check=False,
+    )
