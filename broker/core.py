@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from broker import handover_source as giving
 from broker import handover_target as taking
 from broker import tenure as standing
@@ -358,7 +360,7 @@ class ServerCore:
             return []
         self._retiring = None
         forgotten = self._source.forget()
-        state = retired.state()
+        state = retired.state(self._now_ms)
         move = self._move(record, source="?", reason="failover", history=retired.history)
         state = _with_move(state, move)
         return [*forgotten, *self._serve(record, retired.history, state)]
@@ -415,6 +417,8 @@ class ServerCore:
         early, self._early = list(self._early), deque(maxlen=limits.PARKED_HELLOS_MAX)
         for route, message in early:
             commands += self.room.receive(route, message, self._now_ms)
+        # Terms may be shorter than the time between two sweeps.
+        commands += self.room.sweep(self._now_ms)
         if self._quitting:
             commands += self._hand_over()
         return commands
@@ -498,8 +502,10 @@ class ServerCore:
             refusal = Refused(0, RefusalCode.VERSION, why)
         elif ask.service != self.options.service:
             refusal = Refused(0, RefusalCode.WRONG_SERVICE, f"this server stands by for {self.options.service}")
-        elif self.room is not None or self._quitting:
-            refusal = Refused(0, RefusalCode.BUSY, "this server is serving" if self.room else "this server is leaving")
+        elif self.room is not None or self._retiring is not None or self._quitting:
+            # One that has given the room away keeps its copy until it knows that it may let go; until then it takes none.
+            doing = "serving" if self.room else "handing over" if self._retiring else "leaving"
+            refusal = Refused(0, RefusalCode.BUSY, f"this server is {doing}")
         if refusal is not None:
             return [Send(ROOM, refusal, sender)]
         return self._taken(self._target.asked(ask, sender))
@@ -614,7 +620,9 @@ class ServerCore:
         return flushed
 
     def _send_seal(self, room: Room) -> list[Command]:
-        return self._given(self._source.sealed(room.history.head, room.history.digest(), room.state(), self._now_ms))
+        return self._given(
+            self._source.sealed(room.history.head, room.history.digest(), room.state(self._now_ms), self._now_ms)
+        )
 
     def _gave_up(self, code: RefusalCode, why: str, target: ServerInfo | None) -> list[Command]:
         """The handover failed and nothing is lost: serve on, and say why to whoever asked."""
@@ -733,11 +741,4 @@ class ServerCore:
 
 def _with_move(state: RoomState, move: Move) -> RoomState:
     moves = (*state.moves, move)[-limits.MOVES_KEPT :]
-    return RoomState(
-        members=state.members,
-        members_rev=state.members_rev,
-        min_n=state.min_n,
-        open=state.open,
-        term_ms=state.term_ms,
-        moves=moves,
-    )
+    return msgspec.structs.replace(state, moves=moves)

@@ -130,8 +130,9 @@ class Room:
         self._parked: list[tuple[bytes, Message]] = []
         self._beat_owed = True
         self._swept_at_ms = now_ms
-        for member in state.members:
-            self._seat(_Seat(member, "", b"", now_ms + limits.MEMBER_DEADLINE_MS))
+        for index, member in enumerate(state.members):
+            silent_ms = state.silent_ms[index] if index < len(state.silent_ms) else 0
+            self._seat(_Seat(member, "", b"", now_ms + max(0, limits.MEMBER_DEADLINE_MS - silent_ms)))
 
     # --- what the core asks ---
 
@@ -145,8 +146,9 @@ class Room:
         """Those who take part, in order of arrival; guests are none."""
         return tuple(seat.member for seat in self._seats.values() if not seat.member.guest)
 
-    def state(self) -> RoomState:
+    def state(self, now_ms: int) -> RoomState:
         """What a successor needs beyond the history."""
+        heard_at_ms = [seat.deadline_ms - limits.MEMBER_DEADLINE_MS for seat in self._seats.values()]
         return RoomState(
             members=tuple(seat.member for seat in self._seats.values()),
             members_rev=self._rev,
@@ -154,6 +156,7 @@ class Room:
             open=self.gate.open,
             term_ms=self.term_ms,
             moves=tuple(self.moves),
+            silent_ms=tuple(max(0, now_ms - at_ms) for at_ms in heard_at_ms),
         )
 
     def commit_to(self, seq: int) -> list[Command]:
@@ -209,7 +212,7 @@ class Room:
             # This process itself was held up; the silence was its own.
             for seat in self._seats.values():
                 seat.deadline_ms += late_ms
-        for seat in [seat for seat in self._seats.values() if seat.deadline_ms < now_ms]:
+        for seat in [seat for seat in self._seats.values() if seat.deadline_ms <= now_ms]:
             self._unseat(seat, ChangeKind.LOST)
         return []
 

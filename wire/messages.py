@@ -131,7 +131,10 @@ class Move(_Record, frozen=True):
 
 
 class RoomState(_Record, frozen=True):
-    """Everything clients would miss after a handover that is not in the history itself."""
+    """Everything clients would miss after a handover that is not in the history itself.
+
+    `silent_ms`: for how long each member has not been heard, in their order; a change of server forgives nobody.
+    """
 
     members: Annotated[tuple[Member, ...], Meta(max_length=limits.MEMBERS_MAX)]
     members_rev: Natural
@@ -139,6 +142,7 @@ class RoomState(_Record, frozen=True):
     open: bool
     term_ms: Natural
     moves: Annotated[tuple[Move, ...], Meta(max_length=limits.MOVES_KEPT)]
+    silent_ms: Annotated[tuple[Natural, ...], Meta(max_length=limits.MEMBERS_MAX)] = ()
 
 
 class CallUpKind(enum.IntEnum):

@@ -53,14 +53,14 @@ SERVER = ServerInfo("server-1", "ana", ("tcp://127.0.0.1:1",), ("tcp://127.0.0.1
 M = TypeVar("M", bound=Message)
 
 
-def room_of(min_n: int = 0, state: RoomState | None = None, history: History | None = None) -> Room:
+def room_of(min_n: int = 0, state: RoomState | None = None, history: History | None = None, now_ms: int = 0) -> Room:
     return Room(
         service="backend.com",
         server=SERVER,
         epoch=3,
         history=history or History("log"),
         state=state or RoomState((), 0, min_n, min_n == 0, 30_000, ()),
-        now_ms=0,
+        now_ms=now_ms,
         utc_offset_ms=1_000_000,
     )
 
@@ -349,8 +349,8 @@ def test_the_gate_stays_open_when_members_leave_and_travels_with_the_state() -> 
     join(room, "ana", "bo")
     room.receive(b"ana", Bye(), 0)
     assert texts(turn(room, ("bo", Posts(1, ("still",))))) == ["still"]
-    assert (room.state().min_n, room.state().open) == (2, True)
-    closed = room_of(state=RoomState(room.state().members, 5, 2, False, 0, ()))
+    assert (room.state(0).min_n, room.state(0).open) == (2, True)
+    closed = room_of(state=RoomState(room.state(0).members, 5, 2, False, 0, ()))
     assert not sent(closed.flush(0), Opened)
     closed.receive(b"ana", hello("ana"), 0)
     assert sent(closed.flush(0), Opened)
@@ -363,12 +363,12 @@ def test_while_sealed_everything_is_parked_and_taken_up_when_it_reopens() -> Non
     room = room_of()
     join(room, "ana")
     room.seal()
-    before = room.state()
+    before = room.state(0)
     assert room.receive(b"ana", Posts(1, ("one",)), 0) == []
     assert room.receive(b"bo", hello("bo"), 0) == []
     assert sent(room.receive(b"ana", Ping(4), 0), Pong) == [Pong(4, 3)]
     assert room.sweep(10**6) == []
-    assert (room.history.head, room.state()) == (0, before)
+    assert (room.history.head, room.state(0)) == (0, before)
     commands = room.reopen(0)
     assert room.phase is Phase.SERVING
     assert sent(commands, Welcome, b"bo")
@@ -389,10 +389,10 @@ def test_members_come_along_and_nobody_is_announced() -> None:
     old = room_of()
     join(old, "ana", "bo")
     turn(old, ("ana", Posts(1, ("one",))))
-    new = room_of(state=old.state(), history=old.history)
+    new = room_of(state=old.state(0), history=old.history)
     commands = new.flush(0)
     for peer in ("ana", "bo"):
-        answers = new.receive(peer.encode(), hello(peer, rev=old.state().members_rev), 0)
+        answers = new.receive(peer.encode(), hello(peer, rev=old.state(0).members_rev), 0)
         assert sent(answers, Welcome)[0].members is None
         commands += answers
     commands += new.flush(0)
@@ -404,11 +404,21 @@ def test_members_come_along_and_nobody_is_announced() -> None:
 def test_members_that_never_came_along_are_lost_in_their_time() -> None:
     old = room_of()
     join(old, "ana", "bo")
-    new = room_of(state=old.state())
+    new = room_of(state=old.state(0))
     for now_ms in range(0, limits.MEMBER_DEADLINE_MS + 2_000, limits.PING_MS):
         new.receive(b"ana", hello("ana"), now_ms)
         new.sweep(now_ms)
     assert [member.nick for member in new.members] == ["ana"]
+
+
+def test_silence_counts_on_across_changes_of_server() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    for now_ms in range(1_000, limits.MEMBER_DEADLINE_MS + 2_000, 1_000):
+        room = room_of(state=room.state(now_ms), now_ms=now_ms)
+        room.receive(b"ana", hello("ana"), now_ms)
+        room.sweep(now_ms + 1)
+    assert [member.nick for member in room.members] == ["ana"]
 
 
 def test_a_new_reader_gets_a_heartbeat_with_the_next_flush() -> None:
