@@ -503,7 +503,7 @@ class ServerCore:
         elif ask.service != self.options.service:
             refusal = Refused(0, RefusalCode.WRONG_SERVICE, f"this server stands by for {self.options.service}")
         elif self.room is not None or self._retiring is not None or self._quitting:
-            # One that has given the room away keeps its copy until it knows that it may let go; until then it takes none.
+            # Whoever has given the room away keeps its copy until it may let go of it, and takes no other till then.
             doing = "serving" if self.room else "handing over" if self._retiring else "leaving"
             refusal = Refused(0, RefusalCode.BUSY, f"this server is {doing}")
         if refusal is not None:
@@ -641,9 +641,15 @@ class ServerCore:
             commands += self._try_again_to_leave(code)
         return commands
 
+    def _others_may_serve(self) -> bool:
+        """Is there a member whose server half may only just be coming up?"""
+        assert self._me is not None
+        members = self.room.members if self.room is not None else ()
+        return any(member.server not in ("", self._me.id) for member in members)
+
     def _try_again_to_leave(self, code: RefusalCode) -> list[Command]:
         """With nobody else there, go; otherwise try again, in the end also those that failed before."""
-        if code is RefusalCode.NO_STANDBY and not self._left_out:
+        if code is RefusalCode.NO_STANDBY and not self._left_out and not self._others_may_serve():
             return self._leave()
         if code is RefusalCode.NO_STANDBY:
             self._left_out.clear()
@@ -734,7 +740,9 @@ class ServerCore:
         if self._leaving or self._me is None:
             return [] if self._leaving else [Stop("left before it was registered")]
         self._leaving = True
-        request = Leave(0, self.options.service, self._me.id)
+        others = [member for member in self.room.members if member.server != self._me.id] if self.room else []
+        # With nobody else in the room its history is nobody's any more, and the name need not wait for it.
+        request = Leave(0, self.options.service, self._me.id, ends=self.room is not None and not others)
         gone = self._ask(request, lambda _request, _reply: [Stop("left")], limits.DNS_ATTEMPT_MS)
         return [*gone, StartTimer(LEAVE, limits.STOP_MS)]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.history import History
-from wire import codec, limits
+from wire import limits
 from wire.errors import InvariantViolated, WireError
 from wire.messages import (
     Accept,
@@ -236,10 +236,7 @@ class HandoverTarget:
     def _dumped(self, dump: Dump) -> Result:
         assert self._history is not None and self._link is not None
         try:
-            if dump.first != self._history.head + 1:
-                raise InvariantViolated(f"entry {dump.first} follows {self._history.head}")
-            for entry in codec.decode_block(dump.block, dump.first, dump.count):
-                self._history.append(entry)
+            self._history.append_block(dump.first, dump.count, dump.block)
         except (WireError, InvariantViolated) as error:
             return self._decline(str(error))
         return [

@@ -45,15 +45,37 @@ class History:
 
     def append(self, entry: Entry) -> None:
         """Add the entry that follows the last one."""
-        session = self._sessions.setdefault((entry.author, entry.session), _Session())
-        if entry.seq != self.head + 1 or entry.counter != session.last_counter + 1:
-            raise InvariantViolated(
-                f"seq {entry.seq} after {self.head}, counter {entry.counter} after {session.last_counter}"
-            )
+        if entry.seq != self.head + 1:
+            raise InvariantViolated(f"entry {entry.seq} follows {self.head}")
+        self._count(entry)
         data = codec.encode_entry(entry)
         self._entries.append(data)
         self._digest.update(data)
         self.bytes_count += len(data)
+
+    def append_block(self, first: int, count: int, block: bytes) -> None:
+        """Add a block of entries that follow the last one, with the very bytes it is made of.
+
+        Raises:
+            Malformed: it does not hold what it is said to hold.
+            InvariantViolated: it does not follow. In both cases the history is not to be used any more.
+        """
+        if first != self.head + 1:
+            raise InvariantViolated(f"entry {first} follows {self.head}")
+        for entry in codec.decode_block(block, first, count):
+            self._count(entry)
+        together, parts = codec.split_block(block)
+        self._entries += parts
+        self._digest.update(together)
+        self.bytes_count += len(together)
+
+    def _count(self, entry: Entry) -> None:
+        """Keep the table of counters; a counter out of turn is a bug of whoever ordered the entries."""
+        session = self._sessions.get((entry.author, entry.session))
+        if session is None:
+            session = self._sessions[entry.author, entry.session] = _Session()
+        if entry.counter != session.last_counter + 1:
+            raise InvariantViolated(f"counter {entry.counter} follows {session.last_counter} in entry {entry.seq}")
         session.last_counter = entry.counter
         session.recent.append(entry.seq)
 

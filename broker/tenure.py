@@ -211,7 +211,7 @@ class Tenure:
 
     def _seek(self, now_ms: int) -> list[Command]:
         """Claim a name that nobody serves, if that is for us to do."""
-        if self.state is NameState.FREE and self.record is None:
+        if self.state is NameState.FREE and (self.record is None or self.record.ended):
             if self._serve_first:
                 return self._claim(ClaimKind.FIRST)
             if not self._waiting_to_claim:

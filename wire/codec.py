@@ -19,6 +19,7 @@ from wire.messages import Entry, Message
 _encoder = msgspec.msgpack.Encoder()
 _entry_decoder = msgspec.msgpack.Decoder(Entry)
 _block_decoder = msgspec.msgpack.Decoder(tuple[Entry, ...])
+_raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _array_32 = struct.Struct(">BI")
 
 
@@ -105,6 +106,21 @@ def decode_block(block: bytes, first: int, count: int) -> tuple[Entry, ...]:
         if entry.seq != first + index:
             raise Malformed(f"entry {entry.seq} stands where {first + index} belongs")
     return entries
+
+
+def split_block(block: bytes) -> tuple[bytes, list[bytes]]:
+    """The bytes of a block's entries, all together and each by itself, as `join_block` was given them.
+
+    Raises:
+        Malformed: it is no block, or not one that `join_block` made.
+    """
+    try:
+        parts = [bytes(raw) for raw in _raw_decoder.decode(block)]
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed(f"no block of entries: {error}") from error
+    if block[: _array_32.size] != _array_32.pack(0xDD, len(parts)):
+        raise Malformed("a block begins with an array header of 32 bits")
+    return block[_array_32.size :], parts
 
 
 def decode_entries(block: bytes) -> tuple[Entry, ...]:

@@ -48,7 +48,8 @@ class Record(_Record, frozen=True):
 
     `epoch` rises with each change of the active server, `version` with each change at all (the compare of
     compare-and-set). `log` names the history: a fresh start has another one. `in_sync` holds the servers
-    that have every acknowledged message, the active one first.
+    that have every acknowledged message, the active one first. `ended`: the last one in the room left for good
+    and kept no copy; whoever comes next begins a new history, in a higher epoch.
     """
 
     service: Service
@@ -57,11 +58,12 @@ class Record(_Record, frozen=True):
     log: Id
     active: ServerInfo
     in_sync: Annotated[tuple[ServerInfo, ...], Meta(min_length=1, max_length=16)]
+    ended: bool = False
 
 
 class NameState(enum.IntEnum):
-    """FREE: nobody ever served it. SERVED: its active server, or another in-sync one, has a lease.
-    ORPHANED: all who hold the history are gone."""
+    """FREE: nobody ever served it, or its history has ended. SERVED: a holder of its history has a lease.
+    ORPHANED: all who hold it are gone."""
 
     FREE = 0
     SERVED = 1
@@ -300,11 +302,15 @@ class SetInSync(Message, frozen=True, tag=16):
 
 
 class Leave(Message, frozen=True, tag=17):
-    """A server half to zdns: I am going. Answer: `Done`."""
+    """A server half to zdns: I am going. Answer: `Done`.
+
+    `ends`: I am the active server, nobody else is in the room, and its history goes with me.
+    """
 
     ask: Ask
     service: Service
     server: Id
+    ends: bool = False
 
 
 # --- zdns: answers ---

@@ -107,9 +107,8 @@ class Registry:
                 return self._transfer(service, request, now_ms)
             case SetInSync():
                 return self._set_in_sync(service, request, now_ms)
-            case Leave(ask=ask, server=server):
-                service.leases.pop(server, None)
-                return Decision(Done(ask))
+            case Leave():
+                return _leave(service, request)
 
     def adopt(self, record: Record) -> None:
         """Take over a record that a `Decision` carried and that is safely stored.
@@ -188,7 +187,9 @@ class Registry:
             return _grant(request.ask, _fresh(name, request, version=1))
         if record.epoch == request.epoch + 1 and record.active.id == server.id:
             return Decision(Granted(request.ask, record))
-        if request.kind is ClaimKind.FIRST:
+        if record.ended and request.kind is not ClaimKind.FAILOVER and record.epoch == request.epoch:
+            return _grant(request.ask, _fresh(name, request, version=record.version + 1))
+        if request.kind is ClaimKind.FIRST and not record.ended:
             return _refuse(request.ask, RefusalCode.TAKEN, f"{name} is served by {record.active.name} already", record)
         if record.epoch != request.epoch:
             return _refuse(request.ask, RefusalCode.STALE_EPOCH, _epoch_sentence(request.epoch, record), record)
@@ -301,10 +302,19 @@ def _named(record: Record) -> list[ServerInfo]:
 def _holders(service: _Service) -> list[ServerInfo]:
     """Those on record as holding the history who are there and have not let go of it; the active one never has."""
     record, leases = service.record, service.leases
-    if record is None:
+    if record is None or record.ended:
         return []
     present = [server for server in _named(record) if server.id in leases]
     return [server for server in present if server.id == record.active.id or leases[server.id].has_copy]
+
+
+def _leave(service: _Service, request: Leave) -> Decision:
+    """Whoever leaves is forgotten; the last one in the room may take its history along, and then the name is free."""
+    service.leases.pop(request.server, None)
+    record = service.record
+    if not request.ends or record is None or record.ended or record.active.id != request.server or _holders(service):
+        return Decision(Done(request.ask))
+    return Decision(Done(request.ask), msgspec.structs.replace(record, version=record.version + 1, ended=True))
 
 
 def _forget_expired(service: _Service, now_ms: int) -> None:
@@ -322,7 +332,7 @@ def _standby_names(service: _Service) -> tuple[str, ...]:
 
 
 def _state(service: _Service) -> NameState:
-    if service.record is None:
+    if service.record is None or service.record.ended:
         return NameState.FREE
     if _holders(service):
         return NameState.SERVED
@@ -342,7 +352,7 @@ def _fresh(name: str, request: Claim, *, version: int) -> Record:
 
 def _fail_over(request: Claim, record: Record, *, active_lives: bool) -> Decision:
     server = request.server
-    if not any(one.id == server.id for one in record.in_sync):
+    if record.ended or not any(one.id == server.id for one in record.in_sync):
         sentence = f"you do not have the whole history of {record.service}"
         return _refuse(request.ask, RefusalCode.NOT_IN_SYNC, sentence, record)
     if active_lives:

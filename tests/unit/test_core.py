@@ -15,8 +15,10 @@ from wire.messages import (
     Fetch,
     HandOver,
     Hello,
+    Leave,
     LinkAsk,
     Message,
+    NameState,
     NotServing,
     Ping,
     Posts,
@@ -25,6 +27,8 @@ from wire.messages import (
     Refused,
     Register,
     Relocate,
+    Resolve,
+    Resolved,
     ServerInfo,
     SetInSync,
     StatusIs,
@@ -100,8 +104,8 @@ class Desk:
         return self.hear(hello(who), who)
 
 
-def hello(who: str, service: str = "backend.com", protocol: int = limits.PROTOCOL) -> Hello:
-    return Hello(protocol, service, f"{who}-peer", f"{who}-s", who, False, False, "", 0)
+def hello(who: str, protocol: int = limits.PROTOCOL, server: str = "") -> Hello:
+    return Hello(protocol, "backend.com", f"{who}-peer", f"{who}-s", who, False, False, server, 0)
 
 
 def sent(commands: Iterable[Command], kind: type[M]) -> list[M]:
@@ -213,6 +217,27 @@ def test_leaving_with_nobody_to_hand_over_to_ends_at_once() -> None:
     commands = desk.do(Stopping())
     assert any(isinstance(command, Stop) for command in commands)
     assert desk.do(Stopping()) == []
+
+
+def test_the_last_one_in_the_room_ends_its_history_and_the_next_one_begins_another() -> None:
+    desk = Desk()
+    desk.hear(hello("ana", server="ana-server"))
+    desk.do(Stopping())
+    record = desk.registry.decide(Resolve(1, limits.PROTOCOL, "backend.com"), 0).reply
+    assert isinstance(record, Resolved)
+    assert (record.state, record.record and record.record.ended) == (NameState.FREE, True)
+    later = Desk(registry=desk.registry)
+    assert Serving(2) in reports(later.log)
+
+
+def test_with_others_in_the_room_it_waits_for_one_that_can_take_over_and_ends_no_history() -> None:
+    desk = Desk()
+    desk.hear(hello("bo", server="bo-server"), "bo")
+    commands = desk.do(Stopping())
+    assert not sent(commands, Leave)
+    assert StartTimer("core.term", limits.TRANSFER_RETRY_MS) in commands
+    commands = desk.do(TimerFired("core.quit"))
+    assert [leave.ends for leave in sent(commands, Leave)] == [False]
 
 
 def test_leaving_does_not_wait_for_a_zdns_that_is_gone() -> None:

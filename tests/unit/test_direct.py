@@ -460,6 +460,19 @@ def test_a_stranger_on_the_endpoint_makes_a_new_one(wrong: str) -> None:
     assert commands[0].call_up.token != offer.token
 
 
+def test_a_connection_without_the_others_hello_is_given_up_and_a_new_endpoint_asked_for() -> None:
+    core = Direct("z", "s")
+    core.tell("x", None, member("m"), 0)
+    core.called(member("m"), CallUp(CallUpKind.OFFER, 1, ("tcp://127.0.0.1:1",), "t"), 10)
+    commands, _ = core.handle(LinkUp(LinkId("talk-1")), 20)
+    assert commands == [Send(LinkId("talk-1"), TalkHello("t", "z", "", 1, "s"))]
+    core.handle(TimerFired("talk.m"), 1_010)
+    commands, _ = core.handle(TimerFired("talk.m"), 2_010)
+    assert commands[0] == CloseLink(LinkId("talk-1"))
+    commands, _ = core.handle(TimerFired("talk.m"), 2_110)
+    assert commands[0] == CallOut("m", CallUp(CallUpKind.RING, 2))
+
+
 def test_the_binding_end_says_nothing_before_it_knows_who_came() -> None:
     core, _ = _bound()
     assert core.handle(LinkUp(LinkId("talk-1")), 1) == ([], [])

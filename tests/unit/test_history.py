@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from broker.history import History
 from wire import codec, limits
-from wire.errors import InvariantViolated
+from wire.errors import InvariantViolated, Malformed
 from wire.messages import Entry
 
 
@@ -37,6 +37,32 @@ def test_a_block_holds_what_was_appended(authors: list[str], first: int, last: i
         history.append(entries[-1])
     count, block = history.block(first, last, count_max)
     assert codec.decode_block(block, first, count) == tuple(entries[first - 1 : min(last, first - 1 + count_max)])
+
+
+def test_a_copy_made_of_blocks_is_the_same_byte_for_byte() -> None:
+    history, copy = history_of(25), History("log")
+    while copy.head < history.head:
+        count, block = history.block(copy.head + 1, history.head, 10)
+        copy.append_block(copy.head + 1, count, block)
+    assert (copy.digest(), copy.bytes_count) == (history.digest(), history.bytes_count)
+    assert copy.last_counter("ana", "s") == 25
+    assert copy.block(1, 25) == history.block(1, 25)
+
+
+@pytest.mark.parametrize(("first", "count"), [(1, 3), (3, 3), (2, 2), (2, 4)])
+def test_a_block_that_does_not_follow_or_holds_something_else_is_refused(first: int, count: int) -> None:
+    block = history_of(4).block(2, 4)[1]
+    with pytest.raises((InvariantViolated, Malformed)):
+        history_of(1).append_block(first, count, block)
+
+
+def test_a_block_with_a_short_header_or_a_repeated_counter_is_refused() -> None:
+    block = history_of(3).block(1, 3)[1]
+    with pytest.raises(Malformed, match="32 bits"):
+        History("log").append_block(1, 3, b"\x93" + block[5:])
+    twice = codec.join_block([codec.encode_entry(entry(1, 1)), codec.encode_entry(entry(2, 1))])
+    with pytest.raises(InvariantViolated, match="counter"):
+        History("log").append_block(1, 2, twice)
 
 
 def test_a_block_ends_before_it_grows_over_its_bytes_but_holds_one_entry_at_least() -> None:

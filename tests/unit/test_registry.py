@@ -720,3 +720,26 @@ def test_an_in_sync_server_that_has_let_go_of_its_copy_keeps_no_name_alive() -> 
     assert gone.state is NameState.ORPHANED
     fresh = registry.decide(Claim(8, "backend.com", server("new"), ClaimKind.FRESH, 2, "new-log"), dead).reply
     assert isinstance(fresh, Granted)
+
+
+def test_the_last_one_may_take_the_history_along_and_then_the_name_is_free_in_a_higher_epoch() -> None:
+    desk = served()
+    assert desk.ask(Leave(1, TEA, A.id, True)) == Done(1)
+    resolved = desk.resolved()
+    assert resolved.state is NameState.FREE
+    assert resolved.record is not None
+    assert resolved.record.ended
+    assert desk.refused(first(B)).code is RefusalCode.STALE_EPOCH
+    assert desk.refused(Claim(7, TEA, A, ClaimKind.FAILOVER, 1)).code is RefusalCode.NOT_IN_SYNC
+    record = desk.granted(first(B, epoch=1, log="log-2"))
+    assert (record.epoch, record.version, record.log, record.ended) == (2, 3, "log-2", False)
+    assert desk.granted(first(B, epoch=1, log="log-2")) == record
+
+
+def test_only_the_active_server_can_end_a_history_and_not_while_another_holds_it() -> None:
+    desk = served()
+    desk.ask(Leave(1, TEA, B.id, True))
+    assert desk.resolved().state is NameState.SERVED
+    followed_desk = followed()
+    followed_desk.ask(Leave(1, TEA, A.id, True))
+    assert followed_desk.resolved().state is NameState.SERVED

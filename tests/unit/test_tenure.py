@@ -142,6 +142,20 @@ def test_an_orphaned_name_is_started_over_only_on_purpose_and_only_soon_after_th
     assert late.claims() == []
 
 
+def test_a_name_whose_history_has_ended_is_free_and_goes_on_in_the_next_epoch() -> None:
+    desk = at_the_door(serve_first=True)
+    ended = Record("backend.com", 7, 9, "old", OTHER, (OTHER,), ended=True)
+    desk.registered(NameState.FREE, ended)
+    assert desk.claims() == [(ClaimKind.FIRST, 7)]
+
+
+def test_a_zdns_that_knows_nothing_of_an_epoch_we_know_has_lost_its_store_and_frees_nothing() -> None:
+    desk = at_the_door(serve_first=True)
+    desk.registered(NameState.SERVED, record(7, OTHER))
+    desk.registered(NameState.FREE)
+    assert desk.claims() == []
+
+
 def test_whoever_holds_the_role_is_deposed_by_a_higher_epoch_and_by_nothing_else() -> None:
     desk = at_the_door()
     desk.tenure.hold(record(3, ME))
