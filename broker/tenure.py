@@ -230,7 +230,7 @@ class Tenure:
         return self._ask(self._pending)
 
     def _judge(self, record: Record) -> list[Verdict]:
-        if self._server is None:
+        if self._server is None or record.ended:
             return []
         if record.active.id == self._server.id:
             if self.phase is not Phase.HELD:
