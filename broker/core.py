@@ -194,6 +194,9 @@ class ServerCore:
         if self._lookup.owns(event):
             commands, outcomes = self._lookup.handle(event, now_ms)
             return [*commands, *self._concluded(outcomes)]
+        if self._leaving:
+            # Whatever came now would be acknowledged, or promised, by a server that is as good as gone.
+            return [Stop("left")] if event == TimerFired(LEAVE) else []
         match event:
             case Started(nonce, utc_ms):
                 return self._started(nonce, utc_ms)
@@ -224,7 +227,7 @@ class ServerCore:
         """End of a turn of the loop: commit what it brought, tell everybody, feed a target."""
         self._now_ms = now_ms
         room = self.room
-        if room is None:
+        if room is None or self._leaving:
             return []
         commands: list[Command] = []
         if room.committed < room.history.head and self._may_commit():
@@ -310,7 +313,7 @@ class ServerCore:
         commands: list[Command] = []
         for outcome in outcomes:
             asker = self._askers.pop(outcome.ask, None)
-            if asker is not None:
+            if asker is not None and (not self._leaving or isinstance(outcome.request, Leave)):
                 commands += asker(outcome.request, outcome.reply if isinstance(outcome, Answered) else None)
         return commands
 
@@ -541,8 +544,8 @@ class ServerCore:
             return self._given(self._source.timer(name))
         if area == "target":
             return self._taken(self._target.timer(name))
-        if name == LEAVE or (name == QUIT and self._quitting):
-            return self._leave() if name == QUIT else [Stop("left")]
+        if name == QUIT:
+            return self._leave()
         if name == RELOCATE:
             return self._relocate_again()
         room = self.room
@@ -710,6 +713,8 @@ class ServerCore:
                     early, self._early = list(self._early), deque(maxlen=limits.PARKED_HELLOS_MAX)
                     for route in dict.fromkeys(route for route, _ in early):
                         commands.append(Send(ROOM, NotServing(self._tenure.epoch), route))
+                    if self._quitting:
+                        commands += self._leave()
         return commands
 
     def _move(self, record: Record, *, source: str, reason: str, history: History) -> Move:
@@ -732,9 +737,10 @@ class ServerCore:
         if self._quitting:
             return []
         self._quitting = True
-        if self.room is not None or self._retiring is not None:
+        if self.room is not None or self._retiring is not None or self._target.held_log():
+            # A copy that we promised to keep is kept until it is known what becomes of it.
             return [StartTimer(QUIT, limits.QUIT_HANDOVER_MS), *self._hand_over()]
-        return self._leave()
+        return [*self._target.decline("this server is leaving"), *self._leave()]
 
     def _leave(self) -> list[Command]:
         if self._leaving or self._me is None:

@@ -195,6 +195,11 @@ class HandoverTarget:
         """A record came by another way (a renewal's answer)."""
         return self._judge(record, now_ms) if self.phase is Phase.VERIFIED else ([], [])
 
+    def decline(self, why: str) -> list[Command]:
+        """Take no room: a copy that is still growing is dropped, and the source told."""
+        dropped = self._drop_candidate()
+        return [*dropped, *self._decline(why)[0]] if self.phase is Phase.RECEIVING else dropped
+
     def settled(self) -> list[Command]:
         """The source is off the in-sync list, or the room is not ours any more: nothing is left to be said to it."""
         return self._end() if self.phase is Phase.ACTIVE else []

@@ -123,7 +123,7 @@ class Checkers:
 
     def history_is_lost(self) -> bool:
         """Whether all who, says zdns, hold the history are gone, or have let go of it."""
-        return self.record is not None and not self._holders(self.record)
+        return self.record is not None and not self.record.ended and not self._holders(self.record)
 
     def _holders(self, record: Record) -> list[str]:
         return [
@@ -153,10 +153,13 @@ class Checkers:
         if record.active.id not in [server.id for server in record.in_sync]:
             raise Broken(f"the active server of epoch {record.epoch} is not in sync with itself")
         self._granted[record.log] = record.epoch
+        others = [name for name in self._holders(record) if name != record.active.name]
+        if record.ended and others:
+            raise Broken(f"the history of epoch {record.epoch} was ended while {', '.join(others)} holds it")
 
     def _given_up(self, was: Record) -> None:
         holders = self._holders(was)
-        if holders:
+        if holders and not was.ended:
             raise Broken(f"the history of epoch {was.epoch} was given up while {', '.join(holders)} holds it")
         self.lost_logs.append(was.log)
 
@@ -294,6 +297,8 @@ class Checkers:
             raise Broken(f"{view.node} shows seq {message.seq} of epoch {message.epoch}, which nobody was granted")
         log = term.log
         if log != view.log:
+            if view.log and "fresh_start" not in view.faults:
+                raise Broken(f"{view.node} shows another history and was not told")
             view.log, view.first, view.last = log, message.seq, message.seq - 1
         if message.seq != view.last + 1:
             raise Broken(f"{view.node} shows seq {message.seq} after seq {view.last}")
@@ -364,6 +369,8 @@ class Checkers:
         """What is still missing before all can be said to have recovered; nothing: they have."""
         if self.record is None:
             return ["nobody was ever appointed"]
+        if self.record.ended:
+            return ["the last one has left, and nobody has begun anew"]
         missing = []
         log, head = self.record.log, self.head
         for node, view in self.views.items():

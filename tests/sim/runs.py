@@ -110,7 +110,7 @@ def start_over(town: Town) -> None:
     def untold() -> list[str]:
         return [node for node, view in checkers.views.items() if "nobody_serves" not in view.faults]
 
-    if not world.run(world.now_ms + TOLD_WITHIN_MS, lambda: not untold()):
+    if not world.run(world.now_ms + TOLD_WITHIN_MS, lambda: not untold() or not checkers.history_is_lost()):
         raise Broken(f"nobody serves, and {', '.join(untold())} was not told within {TOLD_WITHIN_MS} ms")
     world.note("fate", "START OVER")
     epoch = checkers.record.epoch if checkers.record else 0
