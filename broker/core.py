@@ -1,6 +1,5 @@
 """One server half: stands by, serves, gives the room away and takes it over; composes the single machines; pure."""
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ from broker import tenure as standing
 from broker.handover_source import HandoverSource
 from broker.handover_target import HandoverTarget
 from broker.history import History
-from broker.room import FEED, ROOM, Phase, Room, refuse_hello
+from broker.room import FEED, ROOM, Parking, Phase, Room, refuse_hello
 from broker.tenure import Tenure
 from wire import limits, names
 from wire.errors import RefusalCode
@@ -111,6 +110,11 @@ class Relieved:
 
 
 @dataclass(frozen=True, slots=True)
+class StillLeaving:
+    """Reported while this server hands over before it ends: there is progress, and it needs more time."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoZdns:
     """Reported when zdns has been silent for a whole deadline and this server was never registered."""
 
@@ -172,7 +176,7 @@ class ServerCore:
             server_id=options.server_id,
             ask=lambda request, deadline: self._ask(request, self._target_answered, deadline),
         )
-        self._early: deque[tuple[bytes, Message]] = deque(maxlen=limits.PARKED_HELLOS_MAX)
+        self._early = Parking()
         self._retiring: Room | None = None  # handed over, kept until the successor lets go of it
         self._successor: tuple[int, ServerInfo] | None = None
         self._relocates_left = 0
@@ -180,6 +184,7 @@ class ServerCore:
         self._left_out: dict[str, int] = {}  # server id -> until when
         self._waiters: list[tuple[bytes, int]] = []  # who asked for the handover that is going on
         self._wanted = ""  # the host it was asked for; empty: any
+        self._asked_until_ms = 0  # until when a standby that is only coming up is waited for
         self._remark = ""
         self._striking = False
         self._released = False  # our predecessor has let go of its copy: nothing need wait for zdns to strike it off
@@ -364,6 +369,8 @@ class ServerCore:
         self._retiring = None
         forgotten = self._source.forget()
         state = retired.state(self._now_ms)
+        # No list that the dead successor told may be taken for one of ours.
+        state = msgspec.structs.replace(state, members_rev=state.members_rev + limits.REV_GAP)
         move = self._move(record, source="?", reason="failover", history=retired.history)
         state = _with_move(state, move)
         return [*forgotten, *self._serve(record, retired.history, state)]
@@ -372,7 +379,10 @@ class ServerCore:
         """A higher epoch exists that we did not cause: what we hold is worth nothing any more."""
         room, self.room, self._retiring = self.room, None, None
         self._tenure.release(record)
-        commands = [*self._source.forget(), *self._stop_serving()]
+        waiters, self._waiters, self._wanted = self._waiters, [], ""
+        code, why = RefusalCode.HANDOVER_FAILED, f"{record.active.name} serves now"
+        commands: list[Command] = [Send(ROOM, Refused(ask, code, why), route) for route, ask in waiters]
+        commands += [*self._source.forget(), *self._stop_serving()]
         if room is not None:
             commands += [Report(Relieved(record.epoch)), *self._send_off(room, record, "failover")]
         return commands
@@ -417,8 +427,7 @@ class ServerCore:
             *self._new_term(),
             *self._strike_off(),
         ]
-        early, self._early = list(self._early), deque(maxlen=limits.PARKED_HELLOS_MAX)
-        for route, message in early:
+        for route, message in self._early.empty():
             commands += self.room.receive(route, message, self._now_ms)
         # Terms may be shorter than the time between two sweeps.
         commands += self.room.sweep(self._now_ms)
@@ -468,7 +477,7 @@ class ServerCore:
 
     def _received(self, link: LinkId, message: Message, sender: bytes) -> list[Command]:
         if self._source.owns(link):
-            return self._given(self._source.received(link, message, self._now_ms))
+            return [*self._given(self._source.received(link, message, self._now_ms)), *self._more_time()]
         if self._target.owns(link):
             return self._taken(self._target.received(link, message, self._now_ms))
         if link != ROOM:
@@ -490,7 +499,7 @@ class ServerCore:
                 return [Send(ROOM, refusal, sender)]
         if self._target.engaged:
             if isinstance(message, Hello | Posts):
-                self._early.append((sender, message))
+                self._early.add(sender, message)
                 return []
             if isinstance(message, Ping | Fetch):
                 return []  # Both are repeated, and we may serve by then.
@@ -577,7 +586,7 @@ class ServerCore:
         self._waiters.append((sender, message.ask))
         if self._source.busy:
             return []
-        self._wanted = to
+        self._wanted, self._asked_until_ms = to, self._now_ms + limits.HANDOVER_STEP_MS
         return self._hand_over()
 
     def _hand_over(self) -> list[Command]:
@@ -601,7 +610,8 @@ class ServerCore:
                 case giving.Announce(target):
                     if self.room is not None:
                         commands.append(Send(FEED, Prepare(self.room.epoch + 1, target)))
-                case giving.SealNow():
+                case giving.SealNow(record):
+                    self._tenure.learn(record)
                     commands += self._seal()
                 case giving.GaveUp(code, why, target):
                     commands += self._gave_up(code, why, target)
@@ -630,6 +640,9 @@ class ServerCore:
     def _gave_up(self, code: RefusalCode, why: str, target: ServerInfo | None) -> list[Command]:
         """The handover failed and nothing is lost: serve on, and say why to whoever asked."""
         self._remark = why
+        soon = code is RefusalCode.NO_STANDBY and self._now_ms < self._asked_until_ms and self._others_may_serve()
+        if soon and self._waiters:
+            return [StartTimer(TERM, limits.TRANSFER_RETRY_MS)]
         self._wanted = ""
         if target is not None:
             self._left_out[target.id] = self._now_ms + limits.LEFT_OUT_MS
@@ -645,10 +658,13 @@ class ServerCore:
         return commands
 
     def _others_may_serve(self) -> bool:
-        """Is there a member whose server half may only just be coming up?"""
+        """Is there a member, the one that is wanted if one is, whose server half may only just be coming up?"""
         assert self._me is not None
         members = self.room.members if self.room is not None else ()
-        return any(member.server not in ("", self._me.id) for member in members)
+        wanted = names.nick_key(self._wanted)
+        return any(
+            member.server not in ("", self._me.id) and wanted in ("", names.nick_key(member.nick)) for member in members
+        )
 
     def _try_again_to_leave(self, code: RefusalCode) -> list[Command]:
         """With nobody else there, go; otherwise try again, in the end also those that failed before."""
@@ -710,8 +726,7 @@ class ServerCore:
                 case taking.SourceLetGo():
                     self._released = self.room is not None
                 case taking.Forgot():
-                    early, self._early = list(self._early), deque(maxlen=limits.PARKED_HELLOS_MAX)
-                    for route in dict.fromkeys(route for route, _ in early):
+                    for route in dict.fromkeys(route for route, _ in self._early.empty()):
                         commands.append(Send(ROOM, NotServing(self._tenure.epoch), route))
                     if self._quitting:
                         commands += self._leave()
@@ -741,6 +756,12 @@ class ServerCore:
             # A copy that we promised to keep is kept until it is known what becomes of it.
             return [StartTimer(QUIT, limits.QUIT_HANDOVER_MS), *self._hand_over()]
         return [*self._target.decline("this server is leaving"), *self._leave()]
+
+    def _more_time(self) -> list[Command]:
+        """Leaving takes as long as the successor goes on receiving."""
+        if not self._quitting or not self._source.busy:
+            return []
+        return [StartTimer(QUIT, limits.QUIT_HANDOVER_MS), Report(StillLeaving())]
 
     def _leave(self) -> list[Command]:
         if self._leaving or self._me is None:

@@ -30,12 +30,11 @@ from wire.messages import (
     Ready,
     Record,
     Refused,
-    Registered,
     Released,
-    Renew,
     RoomState,
     Sealed,
     ServerInfo,
+    SetInSync,
     TakeOver,
     Took,
     Transfer,
@@ -86,7 +85,9 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class SealNow:
-    """Seal the room and, when all is committed, call `sealed`."""
+    """Seal the room and, when all is committed, call `sealed`. `record` is how zdns has it now."""
+
+    record: Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,7 @@ class HandoverSource:
         self._in_flight: deque[int] = deque()
         self._sent_bytes = 0
         self._dump_began_ms = 0
-        self._zdns_answers = False
-        self._waited = False
+        self._credited = 0
         self._seal: tuple[int, bytes, RoomState] | None = None
         self._sealed_sent = False
         self._asked_back = False
@@ -194,14 +194,16 @@ class HandoverSource:
             self._cursor += count
             self._sent_bytes += len(block)
             self._in_flight.append(self._cursor)
-        if self.phase is Phase.DUMPING and head - self._acked() <= limits.SEAL_WITHIN_ENTRIES:
+        if self.phase is Phase.DUMPING and head - self._credited <= limits.SEAL_WITHIN_ENTRIES:
             more, verdicts = self._prepare()
             return commands + more, verdicts
         if self.phase is Phase.SEALED and self._seal and not self._sealed_sent and self._cursor == self._seal[0]:
             self._sealed_sent = True
             sealed_head, digest, state = self._seal
             copy_ms = now_ms - self._dump_began_ms
-            message = Sealed(self._move, sealed_head, digest, state, copy_ms, self._sent_bytes)
+            message = Sealed(
+                self._move, sealed_head, digest, state, copy_ms, self._sent_bytes, version=self._record.version
+            )
             commands += [Send(self._link, message), StartTimer(STEP, limits.HANDOVER_STEP_MS)]
         return commands, []
 
@@ -242,6 +244,7 @@ class HandoverSource:
                     return [], []
                 return self._give_up(RefusalCode.HANDOVER_FAILED, f"{self._target_name()} declined: {why}")
             case ((Phase.DUMPING | Phase.PREPARED | Phase.SEALED), Credit(move, have)) if move == self._move:
+                self._credited = max(self._credited, have)
                 while self._in_flight and self._in_flight[0] <= have:
                     self._in_flight.popleft()
                 commands, verdicts = self.pump(now_ms)
@@ -272,8 +275,7 @@ class HandoverSource:
                     RefusalCode.HANDOVER_FAILED, f"{self._target_name()} did not answer while {self.phase.value}"
                 )
             case "handover.prepared", Phase.PREPARED:
-                self._waited = True
-                return self._seal_if_due()
+                return self._probe(), []
             case "handover.transfer", Phase.TRANSFERRING:
                 return self._ask_transfer(), []
             case "handover.reclaim", Phase.RETIRED:
@@ -287,24 +289,24 @@ class HandoverSource:
         match self.phase, request, reply:
             case Phase.PICKING, Pick(), Picked(_, server):
                 return self._picked(server)
-            case Phase.PREPARED, Renew(), Registered():
-                self._zdns_answers = True
-                return self._seal_if_due()
+            case Phase.PREPARED, SetInSync(), _:
+                return self._probed(reply)
             case Phase.TRANSFERRING, Transfer(to=to), _ if self.target is not None and to == self.target.id:
                 return self._transferred(reply)
-            case (Phase.PICKING, Pick(), _) | (Phase.PREPARED, Renew(), _):
+            case Phase.PICKING, Pick(), _:
                 return self._give_up(RefusalCode.HANDOVER_FAILED, "zdns refused to help with the handover")
             case _:
                 return [], []
 
     def unanswered(self, request: DnsRequest) -> Result:
-        """zdns was silent. A transfer is never given up: the lookup asks without a deadline."""
-        if (self.phase is Phase.PICKING and isinstance(request, Pick)) or (
-            self.phase is Phase.PREPARED and isinstance(request, Renew)
-        ):
-            target, self.target = self.target, None  # The target is not to blame.
-            return self._give_up(RefusalCode.HANDOVER_FAILED, "zdns does not answer", withdraw_from=target)
-        return [], []
+        """zdns was silent, or was not asked after all. A transfer is never given up: it is asked again."""
+        match self.phase, request:
+            case (Phase.PICKING, Pick()) | (Phase.PREPARED, SetInSync()):
+                return self._give_up(RefusalCode.HANDOVER_FAILED, "zdns does not answer", blame=False)
+            case Phase.TRANSFERRING, Transfer():
+                return [StartTimer(TRANSFER, limits.TRANSFER_RETRY_MS)], []
+            case _:
+                return [], []
 
     # --- steps ---
 
@@ -329,7 +331,6 @@ class HandoverSource:
             service=self._service,
             source=self._me,
             epoch=self._record.epoch,
-            version=self._record.version,
             number=self._number,
             log=self._history.log,
             head=self._history.head,
@@ -343,29 +344,31 @@ class HandoverSource:
                 RefusalCode.HANDOVER_FAILED, f"{self._target_name()} claims to have more than there is"
             )
         self._enter(Phase.DUMPING)
-        self._cursor = have
+        self._cursor = self._credited = have
         self._dump_began_ms = now_ms
         commands, verdicts = self.pump(now_ms)
         return [StartTimer(STEP, limits.HANDOVER_STEP_MS), *commands], verdicts
 
-    def _acked(self) -> int:
-        """Up to where the target has everything: what came before the oldest chunk in flight, at least."""
-        if not self._in_flight:
-            return self._cursor
-        return max(0, self._in_flight[0] - limits.BLOCK_ENTRIES_MAX)
-
     def _prepare(self) -> Result:
-        """Almost everything is over there: let clients connect ahead, and see that zdns answers at all."""
+        """Almost everything is over there: let clients connect ahead, for a moment."""
         assert self.target is not None
         self._enter(Phase.PREPARED)
-        renew = self._ask(Renew(0, self._service, self._me.id, self._history.log), limits.HANDOVER_STEP_MS)
-        return [*renew, StartTimer(PREPARED, limits.PREPARE_MS)], [Announce(self.target)]
+        return [StartTimer(PREPARED, limits.PREPARE_MS)], [Announce(self.target)]
 
-    def _seal_if_due(self) -> Result:
-        if not (self._waited and self._zdns_answers):
-            return [], []
+    def _probe(self) -> list[Command]:
+        """Before anyone has to wait for zdns, see that it knows our record and can write: have it written once more."""
+        record = self._record
+        request = SetInSync(0, self._service, self._me.id, record.epoch, record.version, (self._me.id,))
+        return [StopTimer(STEP), *self._ask(request, limits.HANDOVER_STEP_MS)]
+
+    def _probed(self, reply: DnsReply) -> Result:
+        """zdns has written our record a moment ago: now the room may be sealed."""
+        if not isinstance(reply, Granted) or reply.record.epoch != self._record.epoch:
+            why = reply.message if isinstance(reply, Refused) else "it knows another record"
+            return self._give_up(RefusalCode.HANDOVER_FAILED, f"zdns would not take it down: {why}", blame=False)
+        self._record = reply.record
         self._enter(Phase.SEALED)
-        return [StartTimer(STEP, limits.HANDOVER_STEP_MS)], [SealNow()]
+        return [StartTimer(STEP, limits.HANDOVER_STEP_MS)], [SealNow(reply.record)]
 
     def _ready(self, digest: bytes) -> Result:
         assert self._seal is not None
@@ -399,11 +402,13 @@ class HandoverSource:
 
     # --- ends ---
 
-    def _give_up(self, code: RefusalCode, why: str, withdraw_from: ServerInfo | None = None) -> Result:
-        target = self.target
+    def _give_up(self, code: RefusalCode, why: str, *, blame: bool = True) -> Result:
+        """End it; `blame`: the target, if there is one, is to be left out for a while."""
+        target = self.target if blame else None
+        why = why[: limits.MESSAGE_CHARS_MAX]
         commands: list[Command] = []
-        if (target or withdraw_from) and self._link is not None and self.phase not in (Phase.PICKING, Phase.LINKING):
-            commands.append(Send(self._link, Withdraw(self._move, why[: limits.MESSAGE_CHARS_MAX])))
+        if self._link is not None and self.phase not in (Phase.PICKING, Phase.LINKING):
+            commands.append(Send(self._link, Withdraw(self._move, why)))
         return [*commands, *self._end()], [GaveUp(code, why, target)]
 
     def _end(self) -> list[Command]:

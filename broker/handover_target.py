@@ -271,7 +271,7 @@ class HandoverTarget:
             pause_ms = now_ms - self._sealed_at_ms
             took = Send(self._link, Took(offer.move, record.epoch))
             return [StopTimer(POLL), took], [TakeRoom(record, offer, sealed, history, pause_ms)]
-        if (record.epoch, record.version) > (offer.epoch, offer.version):
+        if (record.epoch, record.version) > (offer.epoch, sealed.version):
             return self._forget("the room went another way")
         return [], []
 

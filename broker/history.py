@@ -85,18 +85,12 @@ class History:
         return known.last_counter if known else 0
 
     def seq_of(self, author: str, session: str, counter: int) -> int | None:
-        """The seq under which a post was taken; None when it was not."""
+        """The seq under which a post was taken; None when it was not, or too long ago for anyone to ask."""
         known = self._sessions.get((author, session))
         if known is None or not 1 <= counter <= known.last_counter:
             return None
         index = counter - known.last_counter - 1
-        if -index <= len(known.recent):
-            return known.recent[index]
-        # Older than what is remembered: nobody has so many in flight, but an answer is owed all the same.
-        for entry in self._backwards(self.head):
-            if (entry.author, entry.session, entry.counter) == (author, session, counter):
-                return entry.seq
-        raise InvariantViolated(f"post {counter} was counted and is not there")
+        return known.recent[index] if -index <= len(known.recent) else None
 
     def block(self, first: int, last: int, count_max: int = limits.BLOCK_ENTRIES_MAX) -> tuple[int, bytes]:
         """Entries from `first` on, none after `last`, as one block within the block limits.

@@ -82,6 +82,30 @@ class _Author:
     counter: int
 
 
+class Parking:
+    """Messages that wait until it is decided who serves, within bounds; what is beyond them is dropped.
+
+    Dropping loses nothing: hellos and posts are repeated by whoever sent them. So are they while they wait here, and a
+    repeat of what waits already is not kept a second time.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[bytes, Message], int] = {}
+        self._bytes_count = 0
+
+    def add(self, route: bytes, message: Message) -> None:
+        """Keep a message, if there is room for it."""
+        size = limits.KIB + (sum(map(len, message.texts)) if isinstance(message, Posts) else 0)
+        if (route, message) not in self._waiting and self._bytes_count + size <= limits.PARKED_BYTES_MAX:
+            self._waiting[route, message] = size
+            self._bytes_count += size
+
+    def empty(self) -> list[tuple[bytes, Message]]:
+        """Everything that waits, in the order it came; nothing waits afterwards."""
+        waiting, self._waiting, self._bytes_count = list(self._waiting), {}, 0
+        return waiting
+
+
 @dataclass
 class Gate:
     """`min_n` members must have come before anything is shown; once open it stays open."""
@@ -127,7 +151,7 @@ class Room:
         self._uncommitted: deque[_Author] = deque()
         self._changes: list[Change] = []
         self._published = history.head if state.open else 0
-        self._parked: list[tuple[bytes, Message]] = []
+        self._parked = Parking()
         self._beat_owed = True
         self._swept_at_ms = now_ms
         for index, member in enumerate(state.members):
@@ -181,14 +205,11 @@ class Room:
     def reopen(self, now_ms: int) -> list[Command]:
         """The handover failed: serve on, beginning with what was parked."""
         self.phase = Phase.SERVING
-        parked, self._parked = self._parked, []
-        return [command for route, message in parked for command in self.receive(route, message, now_ms)]
+        return [command for route, message in self._parked.empty() for command in self.receive(route, message, now_ms)]
 
     def retire(self) -> list[bytes]:
         """Another server has the room now; returns the routes of those whose requests were parked, each once."""
-        routes = dict.fromkeys(route for route, _ in self._parked)
-        self._parked = []
-        return list(routes)
+        return list(dict.fromkeys(route for route, _ in self._parked.empty()))
 
     # --- what the clock asks ---
 
@@ -242,9 +263,7 @@ class Room:
         if isinstance(message, Fetch):
             return self._fetch(route, message) if seat else [Send(ROOM, WhoAreYou(), route)]
         if self.phase is Phase.SEALED:
-            # Beyond the bound it is dropped: posts and hellos are repeated by their senders anyway.
-            if len(self._parked) < limits.PARKED_POSTS_MAX:
-                self._parked.append((route, message))
+            self._parked.add(route, message)
             return []
         if isinstance(message, Hello):
             return self._hello(route, message, now_ms)
@@ -294,6 +313,10 @@ class Room:
         if refusal is not None:
             return [Send(ROOM, refusal, route)]
         deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
+        holder = self._by_route.get(route)
+        if holder is not None and holder.member.peer != hello.peer:
+            why = f"this connection is {holder.member.nick}'s; each participant has one of its own"
+            return [Send(ROOM, Refused(0, RefusalCode.BUSY, why), route)]
         seat = self._seats.get(hello.peer)
         if seat is not None:
             self._by_route.pop(seat.route, None)
@@ -351,7 +374,7 @@ class Room:
 
     def _posts(self, seat: _Seat, posts: Posts, now_ms: int) -> list[Command]:
         peer, session = seat.member.peer, seat.session
-        again: list[int] = []
+        again: list[tuple[int, int]] = []
         for index, text in enumerate(posts.texts):
             counter = posts.first_counter + index
             expected = self.history.last_counter(peer, session) + 1
@@ -360,7 +383,7 @@ class Room:
             if counter < expected:
                 seq = self.history.seq_of(peer, session, counter)
                 if seq is not None and seq <= self.committed:
-                    again.append(seq)
+                    again.append((counter, seq))
                 continue
             refusal = self._refuse_text(text)
             if refusal is not None:
@@ -379,7 +402,7 @@ class Room:
             )
             self._uncommitted.append(_Author(peer, session, counter))
         if again:
-            return [Send(ROOM, Acked(posts.first_counter, tuple(again)), seat.route)]
+            return [Send(ROOM, Acked(again[0][0], tuple(seq for _, seq in again)), seat.route)]
         return []
 
     def _refuse_text(self, text: str) -> Refused | None:
@@ -387,7 +410,7 @@ class Room:
         if size > limits.TEXT_BYTES_MAX:
             why = f"a message has at most {limits.TEXT_BYTES_MAX} bytes, this one has {size}"
             return Refused(0, RefusalCode.TOO_LONG, why)
-        if self.history.bytes_count + size > limits.HISTORY_BYTES_MAX:
+        if self.history.bytes_count > limits.HISTORY_BYTES_MAX - limits.TEXT_BYTES_MAX - limits.KIB:
             why = f"the history of {self.service} is full ({limits.HISTORY_BYTES_MAX // limits.MIB} MiB)"
             return Refused(0, RefusalCode.HISTORY_FULL, why)
         return None
@@ -456,6 +479,8 @@ def refuse_hello(hello: Hello, service: str) -> Refused | None:
         return Refused(0, RefusalCode.VERSION, why)
     if hello.service != service:
         return Refused(0, RefusalCode.WRONG_SERVICE, f"this server serves {service}, not {hello.service}")
+    if not (hello.peer + hello.session + hello.server).isascii():
+        return Refused(0, RefusalCode.MALFORMED, "ids are made of ASCII characters")
     try:
         names.check_nick(hello.nick)
     except ValueError as error:

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import msgspec
 
-from broker.core import HostName, Listening, NoZdns, Relieved, ServerCore, ServerOptions, Serving, TurnedAway
+from broker.core import (
+    HostName,
+    Listening,
+    NoZdns,
+    Relieved,
+    ServerCore,
+    ServerOptions,
+    Serving,
+    StillLeaving,
+    TurnedAway,
+)
 from runtime import process
 from runtime.driver import Driver
 from wire import limits
@@ -27,7 +37,8 @@ _ORDER_BYTES_MAX = 64 * limits.KIB
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line from a server half to whoever started it.
 
-    `event`: listening (with `id`), serving or relieved (with `epoch`), failed (with the exit `code` and a sentence).
+    `event`: listening (with `id`), serving or relieved (with `epoch`), leaving (there is progress with the
+    handover that comes before the end), failed (with the exit `code` and a sentence).
     """
 
     event: str
@@ -115,6 +126,8 @@ class ServerHalf:
                 self._tell(Notice("serving", epoch=epoch))
             case Relieved(epoch):
                 self._tell(Notice("relieved", epoch=epoch))
+            case StillLeaving():
+                self._tell(Notice("leaving"))
             case TurnedAway(code, message):
                 self._exit_code = EXIT_VERSION if code is RefusalCode.VERSION else EXIT_REFUSED
                 self._tell(Notice("failed", code=self._exit_code, message=message))

@@ -172,18 +172,18 @@ class Tenure:
             case Refused(_, RefusalCode.NOT_REGISTERED):
                 assert self._server is not None
                 return self.register(self._server, now_ms), []
-            case Refused(_, (RefusalCode.VERSION | RefusalCode.BAD_NAME) as code, message):
+            case Refused(_, (RefusalCode.VERSION | RefusalCode.BAD_NAME) as code, message) if not self._held():
                 return [], [TurnedAway(code, message)]
             case Refused(record=Record() as record):
                 self.learn(record)
                 if isinstance(request, Claim):
                     self._pending = None
-                return [], self._judge(record)
+                return self.unanswered(request), self._judge(record)
             case _:
-                return [], []
+                return self.unanswered(request), []
 
     def unanswered(self, request: DnsRequest) -> list[Command]:
-        """zdns was silent; what is repeated anyway is left to its timer."""
+        """zdns was silent, or would not register us now; what is repeated anyway is left to its timer."""
         if isinstance(request, Register):
             return [StartTimer(RENEW, limits.DNS_BACKOFF_MAX_MS)]
         return []

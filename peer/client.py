@@ -28,14 +28,6 @@ log = logging.getLogger("relevo.client")
 
 NOTICES_MAX = 100_000  # kept for a program that does not iterate; some tens of megabytes of short messages
 
-_REQUESTS: dict[type, type] = {  # which notice answers a request that has no tag
-    intents.AskStatus: notices.Status,
-    intents.AskWho: notices.MembersList,
-    intents.AskHandover: notices.HandedOver,
-    intents.AskHistory: notices.HistoryPage,
-    intents.AskSearch: notices.FoundMessages,
-}
-
 
 class ClientError(RelevoError):
     """The chat cannot begin, or has ended. `exit_code` is what a command should end with; `str()` is a sentence."""
@@ -164,7 +156,7 @@ class Client:
         self._bye: notices.Bye | None = None
         self._joined = asyncio.Event()
         self._tickets: dict[_Ticket, asyncio.Future[Any]] = {}
-        self._requests: list[tuple[type, asyncio.Future[Any] | None]] = []
+        self._requests: list[tuple[str, asyncio.Future[Any] | None]] = []
         self._driver: Driver | None = None
         self._server: HostedServer | None = None
         self._running: asyncio.Task[None] | None = None
@@ -250,8 +242,8 @@ class Client:
 
     def ask(self, intent: intents.UserIntent) -> None:
         """Ask for something; what becomes of it is told by the notices. After the end it means nothing."""
-        if type(intent) in _REQUESTS:
-            self._requests.append((_REQUESTS[type(intent)], None))
+        if intent.do in notices.ANSWERS:
+            self._requests.append((intent.do, None))
         self._ask(intent)
 
     async def post(self, text: str) -> int:
@@ -313,7 +305,7 @@ class Client:
 
     async def _request(self, intent: intents.UserIntent) -> Any:
         future = asyncio.get_running_loop().create_future()
-        self._requests.append((_REQUESTS[type(intent)], future))
+        self._requests.append((intent.do, future))
         self._ask_or_raise(intent)
         return await future
 
@@ -380,17 +372,23 @@ class Client:
                 return msgspec.structs.replace(notice, tag=msgspec.UNSET)
             case notices.Refusal(tag=_Ticket() as ticket):
                 self._resolve(ticket, ticket.refused(notice))
-            case notices.Refusal(tag=None) if self._requests:
-                _settle(self._requests.pop(0)[1], RequestRefused(notice.code, notice.message))
+            case notices.Refusal(tag=None, what=what):
+                self._answer(what, RequestRefused(notice.code, notice.message))
                 return notice
             case _:
-                for index, (answer, future) in enumerate(self._requests):
+                for what, answer in notices.ANSWERS.items():
                     if isinstance(notice, answer):
-                        del self._requests[index]
-                        _settle(future, notice)
-                        break
+                        self._answer(what, notice)
                 return notice
         return msgspec.structs.replace(notice, tag=None)
+
+    def _answer(self, what: str, outcome: Any) -> None:
+        """The oldest open request of this kind has its outcome."""
+        for index, (asked, future) in enumerate(self._requests):
+            if asked == what:
+                del self._requests[index]
+                _settle(future, outcome)
+                return
 
     def _resolve(self, ticket: _Ticket, outcome: Any) -> None:
         _settle(self._tickets.get(ticket), outcome)

@@ -524,29 +524,29 @@ class Engine:
 
     def _say(self, text: str, tag: Any, now_ms: int) -> None:
         if fault := text_fault(text):
-            self._report(Refusal(tag=tag, code=fault.code, message=fault.message))
+            self._report(Refusal(tag=tag, code=fault.code, message=fault.message, what="post"))
         elif self._outbox.is_full:
             why = f"{limits.OUTBOX_POSTS_MAX} posts are waiting already, and {self._service} takes none at the moment"
-            self._report(Refusal(tag=tag, code="queue_full", message=why))
+            self._report(Refusal(tag=tag, code="queue_full", message=why, what="post"))
         elif not self._flood.passes(now_ms):
             why = f"more than {self.options.flood_per_s:g} posts a second; wait a moment (or see --flood)"
-            self._report(Refusal(tag=tag, code=RefusalCode.FLOOD.word, message=why))
+            self._report(Refusal(tag=tag, code=RefusalCode.FLOOD.word, message=why, what="post"))
         else:
             self._outbox.add(text, tag)
 
     def _tell(self, intent: Tell, now_ms: int) -> None:
         if fault := text_fault(intent.text):
-            self._report(Refusal(tag=intent.tag, code=fault.code, message=fault.message))
+            self._refuse(intent, fault.code, fault.message)
             return
         try:
             nick = names.check_nick(intent.to)
         except ValueError as error:
-            self._report(Refusal(tag=intent.tag, code=RefusalCode.BAD_NAME.word, message=str(error)))
+            self._refuse(intent, RefusalCode.BAD_NAME.word, str(error))
             return
         key = names.nick_key(nick)
         if key == names.nick_key(self._nick):
             why = "that is you: a private message goes to somebody else"
-            self._report(Refusal(tag=intent.tag, code="self", message=why))
+            self._refuse(intent, "self", why)
             return
         member = self._roster.find(nick)
         # What is told to somebody who is still being looked for goes first.
@@ -618,7 +618,7 @@ class Engine:
                 self._refuse(request.intent, RefusalCode.MALFORMED.word, "the server answered something else")
 
     def _refuse(self, intent: UserIntent, code: str, message: str) -> None:
-        self._report(Refusal(tag=getattr(intent, "tag", None), code=code, message=message))
+        self._report(Refusal(tag=getattr(intent, "tag", None), code=code, message=message, what=intent.do))
 
     def _check_requests(self, now_ms: int) -> None:
         """Ask again what was not answered; but a private text whose receiver cannot be found has failed some time."""

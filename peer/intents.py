@@ -10,6 +10,11 @@ from wire.names import ServerId
 class _Intent(Struct, frozen=True, tag_field="do"):
     """Base: one JSON object, told apart by its key `do`."""
 
+    @property
+    def do(self) -> str:
+        """Which request this is, as in the JSON lines."""
+        return str(self.__struct_config__.tag)
+
 
 class Say(_Intent, frozen=True, tag="post"):
     """Post `text` to the room; `tag` comes back in `Posted` or `Refusal`."""

@@ -195,11 +195,12 @@ class HandedOver(Notice, frozen=True, tag="handed_over"):
 
 
 class Refusal(Notice, frozen=True, tag="refused"):
-    """An own request was turned down. `code`: too_long, flood, name_taken, not_here, …"""
+    """An own request was turned down. `code`: too_long, flood, name_taken, not_here, …; `what`: its `do`."""
 
     tag: Any
     code: str
     message: str
+    what: str = ""
 
 
 class Fault(Notice, frozen=True, tag="error"):
@@ -215,6 +216,15 @@ class Bye(Notice, frozen=True, tag="bye"):
     reason: str
     exit: int = 0
 
+
+# Which notice answers a request that has no tag, by the request's `do`. `nick` and `away` have none of their own.
+ANSWERS: dict[str, type[Notice]] = {
+    "who": MembersList,
+    "history": HistoryPage,
+    "search": FoundMessages,
+    "status": Status,
+    "handover": HandedOver,
+}
 
 AnyNotice = (
     Ready

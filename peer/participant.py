@@ -42,6 +42,7 @@ class HostedServer:
         self._fails = fails
         self._told = settings.server_id
         self._failure = ""
+        self._progress = False
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
@@ -75,12 +76,19 @@ class HostedServer:
                 log.warning("the server half does not end; %s", signal_it.__name__)
                 with contextlib.suppress(ProcessLookupError):
                     signal_it(self._process)
-            done, _ = await asyncio.wait((self._supervisor,), timeout=wait_ms / 1000)
-            if done:
+            if await self._has_ended(self._supervisor, wait_ms):
                 break
         self._supervisor.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._supervisor
+
+    async def _has_ended(self, supervisor: asyncio.Task[None], wait_ms: int) -> bool:
+        """Wait so long, and again each time the child has said that its handover makes progress."""
+        while True:
+            self._progress = False
+            done, _ = await asyncio.wait((supervisor,), timeout=wait_ms / 1000)
+            if done or not self._progress:
+                return bool(done)
 
     # --- the child -----------------------------------------------------------------------------------------------
 
@@ -147,6 +155,8 @@ class HostedServer:
             match notice.event:
                 case "listening":
                     self._tell(notice.id)
+                case "leaving":
+                    self._progress = True
                 case "failed":
                     self._failure = notice.message
 

@@ -12,6 +12,7 @@ always goes to an address freshly learnt, and a connection whose two ends are on
 """
 
 import asyncio
+import ipaddress
 import itertools
 import logging
 import os
@@ -501,7 +502,7 @@ class Links:
         if link.spec.binds:
             self._bind(link)
             return
-        _check_endpoint(link.endpoint)
+        _check_endpoint(link.endpoint, by_name=link.kind is LinkKind.DNS_ASK)
         if "[" in link.endpoint:
             link.socket.setsockopt(zmq.IPV6, 1)
         if link.kind is LinkKind.FEED_CONNECT:
@@ -513,7 +514,7 @@ class Links:
             link.endpoint = link.endpoint if "://" in link.endpoint else f"tcp://{link.endpoint}"
         else:
             link.endpoint = f"tcp://{self._bind_host}:0"
-        _check_endpoint(link.endpoint)
+        _check_endpoint(link.endpoint, by_name=True)
         if "[" in link.endpoint:
             link.socket.setsockopt(zmq.IPV6, 1)
         link.socket.bind(link.endpoint)
@@ -767,11 +768,21 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def _check_endpoint(endpoint: str) -> None:
-    """Raise LinkError unless it is TCP; others tell us where to connect, and may not choose inproc or a file."""
+def _check_endpoint(endpoint: str, *, by_name: bool) -> None:
+    """Raise LinkError unless it is TCP, and, unless `by_name`, with a numeric address.
+
+    Others tell us where to connect. They may not choose inproc or a file; nor a name, since libzmq looks names up
+    in its one I/O thread, where a silent name server would hold up every socket of the process.
+    """
     match = _ENDPOINT.fullmatch(endpoint)
     if match is None or int(match[2]) > 65_535:
         raise LinkError("an address looks like tcp://host:port")
+    if by_name:
+        return
+    try:
+        ipaddress.ip_address(match[1].strip("[]"))
+    except ValueError:
+        raise LinkError("an address of a participant is numeric: tcp://10.0.0.5:4711") from None
 
 
 # --- frames in and out --------------------------------------------------------------------------------------------

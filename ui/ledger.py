@@ -19,22 +19,12 @@ class Slip:
     number: int
 
 
-# Which notice answers a request that has no tag. `away` is not among them: it is done when it is said.
-_ANSWERS: dict[type, type] = {
-    intents.AskWho: notices.MembersList,
-    intents.AskHistory: notices.HistoryPage,
-    intents.AskSearch: notices.FoundMessages,
-    intents.AskStatus: notices.Status,
-    intents.AskHandover: notices.HandedOver,
-}
-
-
 class Ledger:
     """Open requests. Invariant: a slip is in `_texts` from `enter` until its outcome has come, once."""
 
     def __init__(self) -> None:
         self._texts: dict[Slip, intents.Say | intents.Tell] = {}
-        self._asks: list[type] = []
+        self._asks: list[str] = []  # their `do`
         self._slips = 0
 
     @property
@@ -54,8 +44,8 @@ class Ledger:
             slip = Slip(self._slips)
             self._texts[slip] = intent
             return msgspec.structs.replace(intent, tag=slip)
-        if type(intent) in _ANSWERS:
-            self._asks.append(_ANSWERS[type(intent)])
+        if intent.do in notices.ANSWERS:
+            self._asks.append(intent.do)
         return intent
 
     def settle(self, notice: notices.AnyNotice) -> notices.AnyNotice:
@@ -69,11 +59,17 @@ class Ledger:
                 return msgspec.structs.replace(notice, tag=msgspec.UNSET if tag is None else tag)
             case notices.Refusal(tag=Slip() as slip):
                 return msgspec.structs.replace(notice, tag=self._tag(self._texts.pop(slip, None)))
-            case notices.Refusal(tag=None) if self._asks:
-                self._asks.pop(0)
-            case _ if type(notice) in self._asks:
-                self._asks.remove(type(notice))
+            case notices.Refusal(tag=None, what=what):
+                self._strike(what)
+            case _:
+                for what, answer in notices.ANSWERS.items():
+                    if isinstance(notice, answer):
+                        self._strike(what)
         return notice
+
+    def _strike(self, what: str) -> None:
+        if what in self._asks:
+            self._asks.remove(what)
 
     @staticmethod
     def _tag(intent: intents.Say | intents.Tell | None) -> Any:

@@ -157,13 +157,7 @@ def _usage(command: commands.SlashCommand) -> Problem:
 
 def _help(rest: str) -> Parsed:
     if not rest:
-        return ShowHelp(
-            (
-                *commands.overview(),
-                "A line without a slash is posted to everybody; @NICK TEXT is private;"
-                " //TEXT posts a line that begins with a slash.",
-            )
-        )
+        return ShowHelp((*commands.overview(), "The first letters of a command are enough, and Tab completes."))
     command = commands.find(rest.split()[0].removeprefix("/")[:100])
     if isinstance(command, commands.NoCommand):
         return Problem(command.sentence)

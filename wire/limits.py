@@ -15,7 +15,8 @@ ENDPOINTS_MAX = 8  # addresses one server may publish
 
 # --- texts and frames ---
 TEXT_BYTES_MAX = 8 * KIB  # one post, in UTF-8: a pasted stack trace fits
-AWAY_CHARS_MAX = 200
+AWAY_CHARS_MAX = 100
+MEMBER_BYTES_MAX = 1 * KIB  # one member in a list: two ids in ASCII, a nick and a reason in up to 4 bytes a character
 QUERY_CHARS_MAX = 200
 MESSAGE_CHARS_MAX = 500  # a refusal's sentence
 FRAME_BYTES_MAX = 1 * MIB  # ZMQ_MAXMSGSIZE, and again in the codec; the largest honest frame is a dump chunk
@@ -47,7 +48,8 @@ FETCH_RETRY_MS = 1_000
 # --- the room ---
 MEMBERS_MAX = 1_000
 REQUESTS_MAX = 64  # requests one participant may have waiting for an answer
-PARKED_POSTS_MAX = 10_000  # posts that wait at a server that is sealed or not yet serving
+PARKED_BYTES_MAX = 32 * MIB  # what waits at a server that is sealed or not yet serving
+REV_GAP = 1_000_000  # more changes of presence than a server that fails at once can tell of
 HEARTBEAT_MS = 500
 SILENCE_MS = 2_500  # without heartbeat or answer: the server is looked up anew. Five heartbeats
 PING_MS = 1_000
@@ -83,7 +85,6 @@ RELOCATE_REPEAT_MS = 250
 RELOCATE_REPEATS = 8
 LEFT_OUT_MS = 10_000  # a target that failed is not picked for so long
 QUIT_HANDOVER_MS = 10_000  # how long a leaving active server tries to find a successor
-PARKED_HELLOS_MAX = MEMBERS_MAX
 
 # --- private talks ---
 TALKS_MAX = 64
@@ -104,6 +105,8 @@ STOP_MS = 2_000  # closing sockets and the context may take so long; then the pr
 assert SEQS_REMEMBERED >= POSTS_IN_FLIGHT_MAX
 assert POSTS_BYTES_MAX >= TEXT_BYTES_MAX
 assert FRAME_BYTES_MAX >= BLOCK_BYTES_MAX + TEXT_BYTES_MAX + KIB, "a block may end with one entry of full size"
+assert MEMBER_BYTES_MAX > 2 * ID_CHARS_MAX + 4 * NICK_CHARS_MAX + 4 * AWAY_CHARS_MAX + 64, "UTF-8 takes up to 4 bytes"
+assert FRAME_BYTES_MAX >= MEMBERS_MAX * MEMBER_BYTES_MAX, "a members list is one frame"
 assert SILENCE_MS >= 4 * HEARTBEAT_MS
 assert MEMBER_DEADLINE_MS >= 4 * PING_MS
 assert DNS_DEADLINE_MS > 2 * DNS_ATTEMPT_MS

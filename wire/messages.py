@@ -695,14 +695,13 @@ Feed = Published | Heartbeat | Presence | Opened | Prepare | Relocate
 class Offer(Message, frozen=True, tag=80):
     """Source to target: take my room. The target says hello with `Accept`, or declines.
 
-    `epoch` and `version` are the record's at the source; `number` counts the source's offers in this epoch.
+    `epoch` is the record's at the source; `number` counts the source's offers.
     """
 
     move: Id
     service: Service
     source: ServerInfo
     epoch: Natural
-    version: Natural
     number: Natural
     log: Id
     head: Natural
@@ -741,7 +740,10 @@ class Credit(Message, frozen=True, tag=84):
 
 
 class Sealed(Message, frozen=True, tag=85):
-    """Source to target: nothing comes after `head`; `digest` is of the whole history."""
+    """Source to target: nothing comes after `head`; `digest` is of the whole history.
+
+    `version`: the record's, for which the transfer will be asked.
+    """
 
     move: Id
     head: Natural
@@ -749,6 +751,7 @@ class Sealed(Message, frozen=True, tag=85):
     state: RoomState
     copy_ms: Natural
     bytes: Natural
+    version: Natural
 
 
 class Ready(Message, frozen=True, tag=86):

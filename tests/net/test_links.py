@@ -704,3 +704,11 @@ def test_an_envelope_survives_being_packed(frames: list[bytes]) -> None:
 def test_a_sender_that_was_never_packed_is_an_error(sender: bytes) -> None:
     with pytest.raises(ValueError, match="an envelope ends"):
         unpack_envelope(sender)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://localhost:9", "tcp://example.org:9", "tcp://1:9", "tcp://0x7f.1:9"])
+@conversation
+async def test_where_others_send_us_is_a_numeric_address_or_nowhere(endpoint: str) -> None:
+    async with ends(1) as (end,):
+        end.connect("room-1", LinkKind.ROOM_CONNECT, endpoint)
+        assert "numeric" in (await end.next(LinkDown, "room-1")).why

@@ -173,6 +173,25 @@ def test_a_handover_to_nobody_fails_for_whoever_asked_and_the_room_goes_on() -> 
     assert len(sent(desk.hear(Posts(1, ("still",))), Acked)) == 1
 
 
+def test_a_handover_that_is_asked_for_waits_a_moment_for_a_standby_that_is_coming_up() -> None:
+    desk = Desk()
+    desk.join("ana")
+    desk.hear(hello("bo", server="bo-server"), "bo")
+    commands = desk.hear(HandOver(3, "bo"))
+    assert not sent(commands, Refused)
+    desk.registry.decide(Register(0, limits.PROTOCOL, "backend.com", BO), 0)
+    commands = desk.do(TimerFired("core.term"))
+    assert [ask.source.id for ask in sent(commands, LinkAsk)] == ["ana-server"]
+    late = Desk()
+    late.join("ana")
+    late.hear(hello("bo", server="bo-server"), "bo")
+    late.hear(HandOver(3, "bo"))
+    late.now_ms = limits.LEASE_MS // 2
+    late.do(TimerFired("tenure.renew"))
+    late.now_ms = limits.HANDOVER_STEP_MS
+    assert sent(late.do(TimerFired("core.term")), Refused)[0].code is RefusalCode.NO_STANDBY
+
+
 def test_nothing_is_committed_while_another_server_is_on_the_in_sync_list() -> None:
     registry = orphaned()
     desk = Desk(fresh=True, registry=registry)

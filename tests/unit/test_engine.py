@@ -595,7 +595,7 @@ def test_a_new_nick_is_asked_for_and_a_taken_one_refused() -> None:
     play.ask(ChangeNick("bo"))
     (rename,) = play.sent(m.Rename)
     refused = m.Refused(rename.ask, RefusalCode.NAME_TAKEN, "taken")
-    assert play.say("room-1", refused) == [Refusal(tag=None, code="name_taken", message="taken")]
+    assert play.say("room-1", refused) == [Refusal(tag=None, code="name_taken", message="taken", what="nick")]
 
 
 def test_requests_that_no_server_would_take_are_refused_here() -> None:

@@ -34,19 +34,17 @@ from wire.messages import (
     LinkAsk,
     LinkAt,
     Message,
-    NameState,
     Offer,
     Pick,
     Picked,
     Ready,
     Record,
     Refused,
-    Registered,
     Released,
-    Renew,
     RoomState,
     Sealed,
     ServerInfo,
+    SetInSync,
     TakeOver,
     Took,
     Transfer,
@@ -113,7 +111,7 @@ class Bench:
             Phase.PREPARED: lambda: self.hear(Credit(MOVE, self.history.head)),
             Phase.SEALED: self.seal,
             Phase.TRANSFERRING: lambda: self.hear(Ready(MOVE, self.history.digest())),
-            Phase.RETIRED: lambda: self.answer(Granted(0, record(5, 8, TARGET))),
+            Phase.RETIRED: lambda: self.answer(Granted(0, record(5, 9, TARGET))),
         }
         for reached, step in steps.items():
             if self.source.phase is Phase.DUMPING and reached is Phase.PREPARED and phase is Phase.DUMPING:
@@ -125,8 +123,8 @@ class Bench:
         return self
 
     def seal(self) -> None:
-        self.answer(Registered(0, 900, NameState.SERVED, None))
-        assert SealNow() in self.note(self.source.timer(PREPARED))
+        self.note(self.source.timer(PREPARED))
+        assert SealNow(record(4, 8)) in self.answer(Granted(0, record(4, 8)))
         self.note(self.source.sealed(self.history.head, self.history.digest(), STATE, 50))
 
 
@@ -134,8 +132,8 @@ def test_the_whole_way_in_its_order() -> None:
     bench = Bench().to(Phase.RETIRED)
     assert [type(message) for message in bench.sent] == [LinkAsk, Offer, Dump, Sealed, TakeOver]
     released = bench.opened[-1].link
-    assert [type(request) for request, _ in bench.asked] == [Pick, Renew, Transfer]
-    assert bench.verdicts == [Announce(TARGET), SealNow(), HandedOver(record(5, 8, TARGET))]
+    assert [type(request) for request, _ in bench.asked] == [Pick, SetInSync, Transfer]
+    assert bench.verdicts == [Announce(TARGET), SealNow(record(4, 8)), HandedOver(record(5, 9, TARGET))]
     assert bench.hear(Took(MOVE, 5)) == [LetGo()]
     assert bench.commands[0] == Send(released, Released(MOVE))
     assert bench.source.phase is Phase.IDLE
@@ -143,16 +141,14 @@ def test_the_whole_way_in_its_order() -> None:
 
 def test_a_transfer_is_asked_for_without_a_deadline_and_compares_epoch_and_version() -> None:
     bench = Bench().to(Phase.TRANSFERRING)
-    assert bench.asked[-1] == (Transfer(0, "backend.com", "me", 4, 7, "target"), None)
+    assert bench.asked[-1] == (Transfer(0, "backend.com", "me", 4, 8, "target"), None)
 
 
-def test_it_does_not_seal_before_zdns_has_shown_that_it_answers_and_clients_had_their_moment() -> None:
+def test_it_seals_only_when_clients_had_their_moment_and_zdns_has_just_written() -> None:
     bench = Bench().to(Phase.PREPARED)
+    assert not any(isinstance(request, SetInSync) for request, _ in bench.asked)
     assert bench.note(bench.source.timer(PREPARED)) == []
-    assert bench.answer(Registered(0, 900, NameState.SERVED, None)) == [SealNow()]
-    other = Bench().to(Phase.PREPARED)
-    assert other.answer(Registered(0, 900, NameState.SERVED, None)) == []
-    assert other.note(other.source.timer(PREPARED)) == [SealNow()]
+    assert bench.answer(Granted(0, record(4, 8))) == [SealNow(record(4, 8))]
 
 
 def test_the_dump_is_sent_in_chunks_within_its_credit_and_follows_what_is_new() -> None:
@@ -217,12 +213,39 @@ def test_a_target_that_refuses_the_link_is_left_out() -> None:
     assert (verdict.code, verdict.target) == (RefusalCode.BUSY, TARGET)
 
 
-def test_a_silent_zdns_before_the_seal_stops_it_and_blames_nobody() -> None:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None,
+        Refused(0, RefusalCode.STORE_FAILED, "disk full"),
+        Refused(0, RefusalCode.NOT_ACTIVE, "nobody ever served that"),
+        Refused(0, RefusalCode.STALE_VERSION, "", record(4, 9)),
+        Granted(0, record(5, 9, OTHER)),
+    ],
+)
+def test_a_zdns_that_cannot_write_stops_it_before_the_seal_and_nobody_is_to_blame(reply: Refused | None) -> None:
     bench = Bench().to(Phase.PREPARED)
-    (verdict,) = bench.note(bench.source.unanswered(bench.asked[-1][0]))
+    bench.note(bench.source.timer(PREPARED))
+    request = bench.asked[-1][0]
+    assert request == SetInSync(0, "backend.com", "me", 4, 7, ("me",))
+    (verdict,) = bench.note(bench.source.unanswered(request)) if reply is None else bench.answer(reply)
     assert isinstance(verdict, GaveUp)
     assert verdict.target is None
     assert isinstance(bench.sent[-1], Withdraw)
+
+
+def test_a_dump_under_load_over_a_slow_link_comes_to_its_end() -> None:
+    bench = Bench(entries=5_000, text="x" * 100).to(Phase.DUMPING)
+    for _ in range(200):
+        # Something is in flight at every moment: each credit finds new posts behind the last chunk.
+        dumps = [message for message in bench.sent if isinstance(message, Dump)]
+        oldest = dumps[-limits.CHUNKS_IN_FLIGHT :][0]
+        bench.grow(3)
+        bench.note(bench.source.pump(0))
+        bench.hear(Credit(MOVE, oldest.first + oldest.count - 1))
+        if bench.source.phase is Phase.PREPARED:
+            break
+    assert bench.source.phase is Phase.PREPARED
 
 
 def test_a_copy_with_another_digest_is_not_handed_to() -> None:
@@ -239,6 +262,7 @@ def test_while_the_transfer_is_out_nothing_but_zdns_can_end_it() -> None:
     assert bench.note(bench.source.link_down(bench.opened[-1].link, "gone")) == []
     assert bench.note(bench.source.abandon("stop")) == []
     assert bench.note(bench.source.unanswered(bench.asked[-1][0])) == []
+    assert bench.commands == [StartTimer(TRANSFER, limits.TRANSFER_RETRY_MS)], "not even a question that was not asked"
     assert bench.source.phase is Phase.TRANSFERRING
 
 
@@ -247,8 +271,9 @@ def test_while_the_transfer_is_out_nothing_but_zdns_can_end_it() -> None:
     [
         Refused(0, RefusalCode.STORE_FAILED, ""),
         Refused(0, RefusalCode.MALFORMED, ""),
-        Refused(0, RefusalCode.STALE_VERSION, "", record(4, 7)),
+        Refused(0, RefusalCode.STALE_VERSION, "", record(4, 8)),
         Refused(0, RefusalCode.STALE_EPOCH, "", record(3, 9)),
+        Refused(0, RefusalCode.NOT_ACTIVE, ""),
     ],
 )
 def test_an_answer_that_settles_nothing_is_asked_again(reply: Refused) -> None:
@@ -261,14 +286,14 @@ def test_an_answer_that_settles_nothing_is_asked_again(reply: Refused) -> None:
 
 def test_a_refusal_that_rules_the_transfer_out_for_good_ends_in_serving_on() -> None:
     bench = Bench().to(Phase.TRANSFERRING)
-    (verdict,) = bench.answer(Refused(0, RefusalCode.NOT_STANDBY, "", record(4, 8)))
+    (verdict,) = bench.answer(Refused(0, RefusalCode.NOT_STANDBY, "", record(4, 9)))
     assert isinstance(verdict, GaveUp)
     assert verdict.target == TARGET
 
 
 def test_a_transfer_that_was_granted_before_its_answer_was_lost_is_recognised() -> None:
     bench = Bench().to(Phase.TRANSFERRING)
-    granted = record(5, 8, TARGET)
+    granted = record(5, 9, TARGET)
     assert bench.answer(Refused(0, RefusalCode.STALE_EPOCH, "", granted)) == [HandedOver(granted)]
 
 

@@ -76,7 +76,6 @@ class Bench:
             "service": "backend.com",
             "source": SOURCE,
             "epoch": epoch,
-            "version": 7,
             "number": number,
             "log": "log",
             "head": 3,
@@ -96,7 +95,7 @@ class Bench:
         return self.hear(Dump("m1", first, count, block))
 
     def seal(self, digest: bytes | None = None, head: int = 3) -> list[object]:
-        return self.hear(Sealed("m1", head, digest or self.history.digest(), STATE, 5, 100), 10)
+        return self.hear(Sealed("m1", head, digest or self.history.digest(), STATE, 5, 100, 7), 10)
 
     def verified(self) -> "Bench":
         self.offer()

@@ -80,7 +80,9 @@ def test_questions_are_open_until_answered_or_refused() -> None:
     ledger.settle(notices.HistoryPage(messages=(), more=False))
     ledger.settle(notices.MembersList(members=()))
     assert ledger.open_count == 2
-    ledger.settle(notices.Refusal(tag=None, code="busy", message="not now"))
+    ledger.settle(notices.Refusal(tag=None, code="name_taken", message="of another request", what="nick"))
+    assert ledger.open_count == 2
+    ledger.settle(notices.Refusal(tag=None, code="busy", message="not now", what="who"))
     ledger.settle(notices.HandedOver())
     assert ledger.open_count == 0
 

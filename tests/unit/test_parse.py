@@ -103,7 +103,7 @@ def test_what_a_line_means(line: str, expected: Parsed) -> None:
         ("/history " + "9" * 5000, "Usage: /history"),
         ("/search", "Usage: /search"),
         ("/search " + "x" * 201, "at most 200 characters"),
-        ("/away " + "x" * 201, "at most 200 characters"),
+        ("/away " + "x" * 201, "at most 100 characters"),
         ("/quit now", "takes nothing after it"),
         ("/help nothing", "There is no command /nothing"),
         ("\udcff", "not proper text"),

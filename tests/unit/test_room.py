@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.history import History
-from broker.room import FEED, Phase, Room
+from broker.room import FEED, Parking, Phase, Room
 from wire import codec, limits
 from wire.errors import RefusalCode
 from wire.messages import (
@@ -218,6 +218,7 @@ def test_two_who_want_one_name_get_it_with_a_suffix_or_are_refused() -> None:
         ({"protocol": limits.PROTOCOL + 1}, RefusalCode.VERSION),
         ({"service": "other.com"}, RefusalCode.WRONG_SERVICE),
         ({"nick": "a b"}, RefusalCode.BAD_NAME),
+        ({"session": "sessión"}, RefusalCode.MALFORMED),
     ],
 )
 def test_a_hello_that_cannot_be_is_refused_with_its_reason(changes: dict[str, Any], code: RefusalCode) -> None:
@@ -373,6 +374,36 @@ def test_while_sealed_everything_is_parked_and_taken_up_when_it_reopens() -> Non
     assert room.phase is Phase.SERVING
     assert sent(commands, Welcome, b"bo")
     assert texts(turn(room)) == ["one"]
+
+
+def test_what_is_parked_is_bounded_and_a_repeat_is_not_kept_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PARKED_BYTES_MAX", 3 * limits.KIB)
+    parking = Parking()
+    for _ in range(5):
+        parking.add(b"ana", Posts(1, ("x",)))
+    parking.add(b"bo", hello("bo"))
+    parking.add(b"cy", hello("cy"))
+    assert [route for route, _ in parking.empty()] == [b"ana", b"bo"]
+    assert parking.empty() == []
+
+
+def test_one_connection_is_one_participants() -> None:
+    room = room_of()
+    join(room, "ana")
+    refused = sent(room.receive(b"ana", hello("somebody"), 0), Refused)
+    assert [one.code for one in refused] == [RefusalCode.BUSY]
+    assert [member.nick for member in room.members] == ["ana"]
+
+
+def test_a_post_older_than_anyone_may_ask_for_is_passed_over_without_a_search() -> None:
+    room = room_of()
+    join(room, "ana")
+    count = limits.SEQS_REMEMBERED + 10
+    for first in range(1, count, 50):
+        turn(room, ("ana", Posts(first, ("x",) * min(50, count + 1 - first))))
+    commands = turn(room, ("ana", Posts(1, ("x",) * 20)))
+    assert sent(commands, Acked) == [Acked(11, tuple(range(11, 21)))]
+    assert room.history.head == count
 
 
 def test_what_is_parked_when_the_room_is_given_away_is_sent_after_it_once_each() -> None:

@@ -1,5 +1,7 @@
 """Standing at zdns: who claims, when, and what a record tells."""
 
+from typing import Any
+
 from broker.tenure import CLAIM, RENEW, Appointed, Deposed, Phase, Tenure, TurnedAway
 from wire import limits
 from wire.errors import RefusalCode
@@ -30,7 +32,7 @@ def record(epoch: int, active: ServerInfo, version: int = 1, log: str = "log") -
 class Desk:
     """A tenure and what it asked zdns."""
 
-    def __init__(self, *, serve_first: bool = False, fresh: bool = False) -> None:
+    def __init__(self, *, serve_first: bool = False, fresh: bool = False, held: str = "") -> None:
         self.asked: list[DnsRequest] = []
         self.logs = 0
         self.tenure = Tenure(
@@ -38,7 +40,7 @@ class Desk:
             serve_first=serve_first,
             fresh=fresh,
             new_log=self.new_log,
-            held=lambda: "held",
+            held=lambda: held,
             ask=self.ask,
         )
 
@@ -60,7 +62,7 @@ class Desk:
         return [(request.kind, request.epoch) for request in self.asked if isinstance(request, Claim)]
 
 
-def at_the_door(**options: bool) -> Desk:
+def at_the_door(**options: Any) -> Desk:
     desk = Desk(**options)
     desk.tenure.register(ME, 0)
     assert desk.asked == [Register(0, limits.PROTOCOL, "backend.com", ME)]
@@ -68,12 +70,12 @@ def at_the_door(**options: bool) -> Desk:
 
 
 def test_it_renews_every_third_of_the_lease_and_registers_again_when_forgotten() -> None:
-    desk = at_the_door()
+    desk = at_the_door(held="log")
     desk.registered(NameState.SERVED, record(1, OTHER))
     assert StartTimer(RENEW, 300) in desk.commands
     assert desk.tenure.phase is Phase.STANDING_BY
     desk.tenure.timer(RENEW, 300)
-    assert desk.asked[-1] == Renew(0, "backend.com", "me", "held")
+    assert desk.asked[-1] == Renew(0, "backend.com", "me", "log")
     desk.tenure.answered(desk.asked[-1], Refused(0, RefusalCode.NOT_REGISTERED, ""), 300)
     assert isinstance(desk.asked[-1], Register)
 
@@ -186,6 +188,19 @@ def test_a_zdns_of_another_version_turns_us_away() -> None:
     desk = at_the_door()
     _, verdicts = desk.tenure.answered(desk.asked[0], Refused(0, RefusalCode.VERSION, "1 is not 2"), 0)
     assert verdicts == [TurnedAway(RefusalCode.VERSION, "1 is not 2")]
+
+
+def test_whoever_holds_a_history_is_turned_away_by_nobody_and_asks_again() -> None:
+    desk = at_the_door(held="log")
+    desk.tenure.hold(record(1, ME))
+    commands, verdicts = desk.tenure.answered(desk.asked[0], Refused(0, RefusalCode.VERSION, "1 is not 2"), 0)
+    assert (commands, verdicts) == ([StartTimer(RENEW, limits.DNS_BACKOFF_MAX_MS)], [])
+
+
+def test_a_registration_that_is_refused_is_tried_again() -> None:
+    desk = at_the_door()
+    commands, _ = desk.tenure.answered(desk.asked[0], Refused(0, RefusalCode.FULL, "too many"), 0)
+    assert commands == [StartTimer(RENEW, limits.DNS_BACKOFF_MAX_MS)]
 
 
 def test_a_silent_zdns_is_asked_again() -> None:
