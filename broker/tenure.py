@@ -232,6 +232,9 @@ class Tenure:
     def _judge(self, record: Record) -> list[Verdict]:
         if self._server is None or record.ended:
             return []
+        known = self.record
+        if known is not None and (record.epoch, record.version) < (known.epoch, known.version):
+            return []  # an answer that was long under way tells how things were
         if record.active.id == self._server.id:
             if self.phase is not Phase.HELD:
                 return [Appointed(record, self._claimed(record))]

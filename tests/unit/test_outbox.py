@@ -139,6 +139,14 @@ def test_another_history_gets_what_is_left_under_new_numbers() -> None:
     assert outbox.add("5", 5) == 3
 
 
+def test_what_the_old_history_had_without_its_author_being_told_goes_into_the_new_one_too() -> None:
+    outbox = filled(3)
+    outbox.due()
+    assert outbox.acked(2, (2,))[1] == [], "the first one is still out"
+    outbox.start_session("s-1")
+    assert posts_of(outbox.due()) == [Posts(1, ("1", "2", "3"))]
+
+
 def test_an_outbox_can_be_made_of_what_was_saved() -> None:
     outbox = filled(3)
     outbox.due()

@@ -166,6 +166,16 @@ def test_whoever_holds_the_role_is_deposed_by_a_higher_epoch_and_by_nothing_else
     assert desk.registered(NameState.SERVED, record(4, OTHER)) == [Deposed(record(4, OTHER))]
 
 
+def test_an_old_answer_that_comes_late_deposes_nobody() -> None:
+    desk = at_the_door(serve_first=True)
+    desk.registered(NameState.FREE)
+    desk.tenure.hold(record(2, ME, version=4))
+    late = Refused(0, RefusalCode.TAKEN, "taken", record(1, OTHER))
+    _, verdicts = desk.tenure.answered(desk.asked[-1], late, 0)
+    assert verdicts == []
+    assert desk.tenure.phase is Phase.HELD
+
+
 def test_a_record_never_goes_back() -> None:
     desk = at_the_door()
     assert desk.tenure.learn(record(3, OTHER, version=2))
