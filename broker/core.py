@@ -639,7 +639,8 @@ class ServerCore:
 
     def _gave_up(self, code: RefusalCode, why: str, target: ServerInfo | None) -> list[Command]:
         """The handover failed and nothing is lost: serve on, and say why to whoever asked."""
-        self._remark = why
+        # What zdns fails to do is no news of ours: `status` tells of a silent zdns by itself, as long as it is silent.
+        self._remark = why if target is not None or code is RefusalCode.NO_STANDBY else ""
         soon = code is RefusalCode.NO_STANDBY and self._now_ms < self._asked_until_ms and self._others_may_serve()
         if soon and self._waiters:
             return [StartTimer(TERM, limits.TRANSFER_RETRY_MS)]

@@ -160,9 +160,10 @@ async def run_child() -> int:
         _say(Notice("failed", code=EXIT_CONFIG, message=f"the settings on standard input cannot be read: {error}"))
         return EXIT_CONFIG
     process.set_up_logging(settings.log_level, Path(settings.log_file) if settings.log_file else None)
-    # The terminal's Ctrl+C and its closing are for the client half, which then closes our standard input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The terminal's Ctrl+C, Ctrl+Z and closing are for the client half: a room must not stand still with a screen, and
+    # when a client half ends it closes our standard input.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
     half = ServerHalf(settings, _say)
     loop.add_signal_handler(signal.SIGTERM, half.stop)
     half.start()

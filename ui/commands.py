@@ -7,19 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SlashCommand:
-    """One command. `short` are further names it goes by; `example` is a line one could type."""
+    """One command. `short` are further names it goes by; `example` is a line one could type; `more` explains."""
 
     name: str
     usage: str
     example: str
     help: str
     short: tuple[str, ...] = ()
+    more: str = ""
 
 
 COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("help", "/help [COMMAND]", "/help msg", "list the commands, or explain one", ("h", "?")),
     SlashCommand(
-        "msg", "/msg NICK TEXT", "/msg ana see you at ten", "tell one member something in private", ("m", "tell")
+        "msg",
+        "/msg NICK TEXT",
+        "/msg ana see you at ten",
+        "tell one member something in private",
+        ("m", "tell"),
+        "Or: @ana see you at ten",
     ),
     SlashCommand("who", "/who", "/who", "list who is here, and who serves", ("w", "names")),
     SlashCommand("nick", "/nick NAME", "/nick ana", "be called something else from now on"),
@@ -29,14 +35,19 @@ COMMANDS: tuple[SlashCommand, ...] = (
         "history",
         "/history [COUNT [BEFORE]]",
         "/history 50 1204",
-        "show earlier messages: the last COUNT, or those before a number",
+        "show the last COUNT messages, or earlier ones",
+        more="BEFORE is the number of a message; each page says what to type for the one before it.",
     ),
     SlashCommand(
         "search", "/search WORDS", "/search lunch on friday", "find messages with these words in them", ("find",)
     ),
     SlashCommand("status", "/status", "/status", "show who serves this room, and the last handovers"),
     SlashCommand(
-        "handover", "/handover [NICK]", "/handover bo", "hand the server role over now, to NICK's machine or to any"
+        "handover",
+        "/handover [NICK]",
+        "/handover bo",
+        "hand the server role over now",
+        more="To the machine of NICK, or to any. It also happens by itself; nobody needs to notice.",
     ),
     SlashCommand("quit", "/quit", "/quit", "leave; the room goes on", ("q", "exit", "leave")),
 )
@@ -70,15 +81,26 @@ def _did_you_mean(key: str) -> str:
     return f" Did you mean /{known[close[0]]}?" if close else " /help lists them."
 
 
+# What is no command, in the same two columns.
+_TEXTS = (
+    ("TEXT", "post it to everybody"),
+    ("@NICK TEXT", "tell NICK something in private"),
+    ("//TEXT", "post a line that begins with a slash"),
+)
+
+
 def overview() -> list[str]:
-    """One line a command, for `/help`."""
-    width = max(len(command.usage) for command in COMMANDS)
-    return [f"{command.usage:<{width}}  {command.help}" for command in COMMANDS]
+    """One line for each thing one can type, for `/help`."""
+    rows = [*_TEXTS, *((command.usage, command.help) for command in COMMANDS)]
+    width = max(len(usage) for usage, _ in rows)
+    return [f"{usage:<{width}}  {help_text}" for usage, help_text in rows]
 
 
 def explanation(command: SlashCommand) -> list[str]:
     """Usage, help, example and short forms of one command, for `/help COMMAND`."""
     lines = [command.usage, f"{command.help[0].upper()}{command.help[1:]}.", f"Example: {command.example}"]
+    if command.more:
+        lines.insert(2, command.more)
     if command.short:
         lines.append(f"Short: {' '.join('/' + short for short in command.short)}")
     return lines
@@ -87,6 +109,8 @@ def explanation(command: SlashCommand) -> list[str]:
 def complete(line: str, nicks: Sequence[str]) -> list[str]:
     """What the last word of `line` could become by Tab: a command at the start, otherwise a nick."""
     head, blank, word = line.rpartition(" ")
+    if head.lower() in ("/help", "/h", "/?"):
+        return [f"{command.name} " for command in COMMANDS if command.name.startswith(word.lower())]
     if not blank and word.startswith("/"):
         return [f"/{command.name} " for command in COMMANDS if command.name.startswith(word[1:].lower())]
     mark = "@" if word.startswith("@") and not head else ""

@@ -1,23 +1,25 @@
-"""Where typed lines come from: any file descriptor, or a terminal with readline."""
+"""Where typed lines come from: any file descriptor, or a terminal where they can be edited."""
 
 import asyncio
 import contextlib
-import ctypes
 import os
-import shutil
+import signal
 import sys
 import termios
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import ModuleType
 from typing import Any, Protocol
 
 from ui import commands
+from ui.foot import Foot
+from ui.keys import Key, KeyReader
+from ui.line_editor import Choices, Ended, Entered, Interrupted, LineEditor, ScreenCleared, echo
+from ui.safe_text import safe_line
 from ui.splitter import Splitter, TooLong
-from ui.wording import cells
 from wire import limits
 
-PROMPT_WAIT_S = 0.05
+_COLUMNS = 80  # of a terminal that does not tell
+_PASTES_MARKED, _PASTES_UNMARKED = "\x1b[?2004h", "\x1b[?2004l"
 
 
 class Source(Protocol):
@@ -62,86 +64,156 @@ class StreamInput:
 
 
 class PromptInput:
-    """Lines typed at a terminal, with the editing and recall of readline; output goes round the half-typed line."""
+    """Lines typed at a terminal, with editing, recall and completion; what is printed goes above the half-typed one.
 
-    PROMPT = "> "
+    Keys are read, and the screen is written, in the loop: nothing can come in between.
+    """
 
-    def __init__(self, readline: ModuleType, nicks: Callable[[], Sequence[str]]) -> None:
-        self._readline = readline
-        self._nicks = nicks
-        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+    def __init__(self, descriptor: int, line_bytes_max: int, nicks: Callable[[], Sequence[str]]) -> None:
+        """Nothing changes at the terminal before `lines`.
+
+        Raises:
+            termios.error: this is no terminal.
+        """
+        self._descriptor = descriptor
+        self._keys = KeyReader()
+        self._editor = LineEditor(lambda line: commands.complete(line, nicks()), line_bytes_max)
+        self._foot = Foot(self._editor)
+        self._lines: asyncio.Queue[bytes | TooLong | None] = asyncio.Queue()
+        self._saved: list[Any] = termios.tcgetattr(descriptor)
         self._running = False
-        self._prompting = threading.Event()
-        self._found: list[str] = []
-        self._point = _rl_point(readline)
-        self._saved = _terminal_state()
+        self._is_read = True  # while somebody takes the lines; later only Ctrl+C still means something
 
     async def lines(self) -> AsyncIterator[bytes | TooLong]:
         """Lines as they are entered, until Ctrl+D on an empty one."""
-        self._readline.set_completer_delims("")
-        self._readline.set_completer(self._complete)
-        self._readline.parse_and_bind(
-            "bind ^I rl_complete" if "libedit" in (self._readline.__doc__ or "") else "tab: complete"
-        )
-        self._readline.set_pre_input_hook(self._begin)
         loop = asyncio.get_running_loop()
         self._running = True
-        threading.Thread(target=self._read, args=(loop,), name="prompt", daemon=True).start()
-        while line := await self._lines.get():
-            yield line.removesuffix(b"\n")
+        self._take_terminal()
+        self._draw()
+        loop.add_reader(self._descriptor, self._read)
+        loop.add_signal_handler(signal.SIGWINCH, self._resized)
+        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        loop.add_signal_handler(signal.SIGCONT, self._resume)
+        try:
+            while (line := await self._lines.get()) is not None:
+                yield line
+        finally:
+            self._is_read = False
+
+    def close(self) -> None:
+        """Give the terminal back as it was; a half-typed line and texts that still wait stay to be seen."""
+        if not self._running:
+            return
+        self._running = False
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._descriptor)
+        for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT):
+            loop.remove_signal_handler(number)
+        _write(self._foot.leave())
+        self._give_terminal_back()
+
+    # --- what is shown ------------------------------------------------------------------------------------------------
 
     def print(self, lines: Sequence[str]) -> None:
         """Print whole lines above the half-typed one."""
-        # Between two lines the thread writes the prompt: a moment later we know where the cursor is.
-        if not self._running or not self._prompting.wait(PROMPT_WAIT_S):
-            sys.stdout.write("".join(f"{line}\n" for line in lines))
+        if self._running:
+            _write(self._foot.print(lines, self._columns()))
         else:
-            typed = self._readline.get_line_buffer()
-            ahead = (
-                typed.encode(errors="surrogateescape")[self._point() :].decode(errors="replace") if self._point else ""
-            )
-            sys.stdout.write(self._erase(typed, ahead) + "".join(f"{line}\n" for line in lines) + self.PROMPT + typed)
-            sys.stdout.write("\b" * cells(ahead))
-        sys.stdout.flush()
+            _write("".join(f"{line}\n" for line in lines))
 
-    def close(self) -> None:
-        """Give the terminal back as it was: the thread still sits in readline, which has changed it."""
-        self._running = False
-        if self._prompting.is_set():
-            self._prompting.clear()
-            sys.stdout.write("\n")
+    def entered(self, line: str, number: int | None) -> None:
+        """Show an entered line above the next one; one with a number only until `settled` is called for it."""
+        if number is None:
+            self.print([echo(line)])
+        else:
+            self._foot.hold(number, line)
+            self._draw()
+
+    def settled(self, number: int, *, keep: bool) -> None:
+        """The outcome of a held line is known: it goes, or stays (`keep`) among what was printed."""
+        line = self._foot.let_go(number)
+        if line is not None and keep:
+            self.print([echo(line)])
+
+    def _draw(self) -> None:
+        if self._running:
+            _write(self._foot.draw(self._columns()))
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._descriptor).columns or _COLUMNS
+        except OSError:
+            return _COLUMNS
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._descriptor, 64 * limits.KIB)
+        except OSError:
+            data = b""  # a terminal that is gone
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            self._lines.put_nowait(None)
+            return
+        keys = self._keys.feed(data)
+        if not self._is_read:
+            keys = [key for key in keys if key is Key.INTERRUPT]
+        for key in keys:
+            match self._editor.press(key):
+                case Entered(TooLong() as line):
+                    self._lines.put_nowait(line)
+                case Entered(str() as line):
+                    self._lines.put_nowait(line.encode(errors="surrogateescape"))
+                case Ended():
+                    self._lines.put_nowait(None)
+                case Interrupted():
+                    signal.raise_signal(signal.SIGINT)  # from here on as if the terminal had done it
+                case Choices(words):
+                    self.print([f"-- {'  '.join(map(safe_line, words))}"])
+                case ScreenCleared():
+                    _write(self._foot.draw_alone(self._columns()))
+        self._draw()
+
+    # --- the terminal -------------------------------------------------------------------------------------------------
+
+    def _take_terminal(self) -> None:
+        """Keys one by one and unechoed; Ctrl+C is a key, as it first of all takes back what is half-typed."""
+        mode = termios.tcgetattr(self._descriptor)
+        mode[0] = (mode[0] | termios.ICRNL) & ~(termios.IXON | termios.INLCR | termios.IGNCR | termios.ISTRIP)
+        mode[1] |= termios.OPOST | termios.ONLCR
+        mode[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
+        unused = os.fpathconf(self._descriptor, "PC_VDISABLE").to_bytes(1, "little")
+        mode[6][termios.VINTR], mode[6][termios.VMIN], mode[6][termios.VTIME] = unused, 1, 0
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, mode)
+        _write(_PASTES_MARKED)
+
+    def _give_terminal_back(self) -> None:
+        _write(_PASTES_UNMARKED)
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._saved)
+
+    def _resized(self) -> None:
+        _write(self._foot.draw_anew(self._columns()))
+
+    def _suspend(self) -> None:
+        """Ctrl+Z: not every shell gets a terminal back into shape by itself."""
+        _write("\n")
+        self._give_terminal_back()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _resume(self) -> None:
+        self._take_terminal()
+        _write(self._foot.draw_anew(self._columns()))
+
+
+def _write(text: str) -> None:
+    """Write to the terminal; when it is gone that is not an error: its end of input is what ends the chat."""
+    if text:
+        with contextlib.suppress(OSError):
+            sys.stdout.write(text)
             sys.stdout.flush()
-        if self._saved is not None:
-            with contextlib.suppress(termios.error):
-                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._saved)
-
-    def _erase(self, typed: str, ahead: str) -> str:
-        columns = max(1, shutil.get_terminal_size().columns)
-        rows = (cells(self.PROMPT) + cells(typed) - cells(ahead)) // columns
-        return "\r" + "\x1b[A" * rows + "\x1b[J"
-
-    def _begin(self) -> None:
-        self._prompting.set()
-
-    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        line = "more"
-        while line:
-            try:
-                line = input(self.PROMPT) + "\n"
-            except EOFError:
-                line = ""
-            except UnicodeDecodeError:
-                line = "\udcff\n"  # the parser says that this is no proper text
-            self._prompting.clear()
-            if not _hand_over(loop, self._lines, line.encode(errors="surrogateescape")):
-                return
-
-    def _complete(self, _text: str, state: int) -> str | None:
-        if state == 0:
-            line = self._readline.get_line_buffer()
-            head = line[: line.rfind(" ") + 1]
-            self._found = [head + word for word in commands.complete(line, self._nicks())]
-        return self._found[state] if state < len(self._found) else None
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[bytes]", data: bytes) -> bool:
@@ -151,20 +223,3 @@ def _hand_over(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[bytes]", d
     except RuntimeError:
         return False
     return True
-
-
-def _rl_point(readline: ModuleType) -> Callable[[], int] | None:
-    """How to ask readline where in the line the cursor is, in bytes; the module itself does not tell. None: no way."""
-    try:
-        point = ctypes.c_int.in_dll(ctypes.CDLL(readline.__file__), "rl_point")
-    except (OSError, ValueError, TypeError):
-        return None
-    return lambda: point.value
-
-
-def _terminal_state() -> list[Any] | None:
-    """How the terminal is set, to be put back later; None: there is nothing to put back."""
-    try:
-        return termios.tcgetattr(sys.stdin.fileno())
-    except (termios.error, OSError, ValueError):
-        return None

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -17,15 +17,26 @@ from ui.ledger import Ledger
 from ui.options import EXIT_LATE
 from ui.parse import Nothing, Problem, ShowHelp, parse
 from ui.splitter import TooLong
-from ui.wording import Wording, counted, error_line, outage_line, recovered_line
+from ui.wording import (
+    Wording,
+    counted,
+    error_line,
+    joining_line,
+    leaving_line,
+    outage_line,
+    recovered_line,
+    too_long_line,
+)
 from wire import limits
 
 PLAIN_LINE_BYTES_MAX = limits.TEXT_BYTES_MAX + limits.KIB  # a full text, and a command in front of it
 JSON_LINE_BYTES_MAX = limits.FRAME_BYTES_MAX  # far over one escaped text, so that `too_long` is said with its tag
-OUTAGE_TOLD_S = 2.0  # a handover takes milliseconds; what lasts this long is worth a line
+OUTAGE_TOLD_S = 5.0  # a handover takes milliseconds; by then it is also known whether anybody will serve
+JOINING_TOLD_S = 2.0
 END_OF_INPUT_WAIT_S = 30.0  # without any outcome: what was read before the end of input has failed
 QUIT_WAIT_S = 5.0  # the same for a person who wants to leave
 SIGNAL_WAIT_S = 2.0
+LEAVING_TOLD_S = 1.0  # what takes longer to leave is explained
 IN_FLIGHT_MAX = 1_000  # requests without an outcome; then input waits. Far under the outbox's own bound
 _SEQ_MAX = 2**63 - 1
 
@@ -50,30 +61,105 @@ class Face(Protocol):
     def read(self, line: bytes | TooLong) -> intents.UserIntent | None:
         """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
 
+    def joining(self) -> None:
+        """We have been trying to get in for a while."""
+
     def outage(self, queued: int) -> None:
         """There has been no server for a while."""
 
     def recovered(self, queued: int) -> None:
         """There is a server again after an outage that was told of."""
 
+    def leaving(self, open_count: int) -> None:
+        """We would have left by now, but wait for the outcome of requests."""
+
+
+class Sheet(Protocol):
+    """What lines of text are written on."""
+
+    def print(self, lines: Sequence[str]) -> None:
+        """Print whole lines."""
+
+    def entered(self, line: str, number: int | None) -> None:
+        """A line was entered; one with a number is replaced by what comes of it, when `settled` says so."""
+
+    def settled(self, number: int, *, keep: bool) -> None:
+        """The entered line of this number is replaced, or stays (`keep`)."""
+
+
+class StandardOutput:
+    """A pipe, a file, or a terminal that shows by itself what is typed."""
+
+    def print(self, lines: Sequence[str]) -> None:
+        """Print whole lines."""
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+
+    def entered(self, line: str, number: int | None) -> None:
+        """Nothing: whoever entered it knows."""
+
+    def settled(self, number: int, *, keep: bool) -> None:
+        """Nothing: there is no taking back what was written."""
+
 
 class PlainFace:
-    """Lines of text."""
+    """Lines of text.
 
-    def __init__(self, dns: Sequence[str], print_lines: Callable[[Sequence[str]], None] | None = None) -> None:
+    An own text is seen as it was entered until it comes back from the room, with its time and in its place.
+    """
+
+    def __init__(self, service: str, dns: Sequence[str], sheet: Sheet | None = None) -> None:
+        self._service = service
+        self._dns = dns
         self.wording = Wording(dns, local_stamp, clock.utc_ms())
-        self.print_lines = print_lines or _print_lines
+        self.sheet: Sheet = sheet or StandardOutput()
+        self._texts: dict[int, str] = {}  # own posts and private texts without an outcome, by their tag
+        self._number = 0
+        self._unsaid: notices.Fault | notices.Refusal | None = None
 
     def show(self, notice: notices.AnyNotice) -> None:
         """Tell the user a notice."""
+        match notice:
+            case notices.Fault() | notices.Refusal(tag=None):
+                # When it ends the chat, the goodbye comes with it and says the same once more.
+                self._say_unsaid()
+                self._unsaid = notice
+                asyncio.get_running_loop().call_soon(self._say_unsaid)
+                return
+            case notices.Bye(reason=reason) if self._unsaid is not None and self._unsaid.message == reason:
+                self._unsaid = None
+        self._say(notice)
+
+    def _say_unsaid(self) -> None:
+        notice, self._unsaid = self._unsaid, None
+        if notice is not None:
+            self._say(notice)
+
+    def _say(self, notice: notices.AnyNotice) -> None:
+        match notice:
+            case notices.Message(own=True, past=msgspec.UNSET):
+                self._settle(next((number for number, text in self._texts.items() if text == notice.text), None))
+            case notices.Private(state="queued", tag=int() as number):
+                self._settle(number)
+            case notices.Private(state="failed", tag=int() as number) | notices.Refusal(tag=int() as number):
+                self._settle(number, keep=True)
         self._print(self.wording.lines(notice, clock.utc_ms()))
 
     def read(self, line: bytes | TooLong) -> intents.UserIntent | None:
         """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
         if isinstance(line, TooLong):
-            self._print([error_line(f"Not sent: that line has more than {line.bytes_max:,} bytes. Send it in parts.")])
+            self._print([too_long_line()])
             return None
-        match parse(line.decode(errors="surrogateescape")):
+        typed = line.decode(errors="surrogateescape")
+        meant = parse(typed)
+        if isinstance(meant, intents.Say | intents.Tell):
+            self._number += 1
+            self._texts[self._number] = meant.text
+            self.sheet.entered(typed, self._number)
+            return msgspec.structs.replace(meant, tag=self._number)
+        if not isinstance(meant, Nothing):
+            self.sheet.entered(typed, None)
+        match meant:
             case Nothing():
                 return None
             case Problem(sentence):
@@ -85,6 +171,10 @@ class PlainFace:
             case intent:
                 return intent
 
+    def joining(self) -> None:
+        """We have been trying to get in for a while."""
+        self._print([joining_line(self._service, self._dns)])
+
     def outage(self, queued: int) -> None:
         """There has been no server for a while."""
         self._print([outage_line(queued)])
@@ -93,14 +183,17 @@ class PlainFace:
         """There is a server again after an outage that was told of."""
         self._print([recovered_line(queued)])
 
+    def leaving(self, open_count: int) -> None:
+        """We would have left by now, but wait for the outcome of requests."""
+        self._print([leaving_line(open_count)])
+
+    def _settle(self, number: int | None, *, keep: bool = False) -> None:
+        if number is not None and self._texts.pop(number, None) is not None:
+            self.sheet.settled(number, keep=keep)
+
     def _print(self, lines: Sequence[str]) -> None:
         if lines:
-            self.print_lines(lines)
-
-
-def _print_lines(lines: Sequence[str]) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+            self.sheet.print(lines)
 
 
 def print_json(notice: notices.AnyNotice) -> None:
@@ -138,11 +231,17 @@ class JsonFace:
                 return None
         return intent
 
+    def joining(self) -> None:
+        """Nothing: there is no `ready` event yet."""
+
     def outage(self, queued: int) -> None:
         """Nothing: the `state` events tell."""
 
     def recovered(self, queued: int) -> None:
         """Nothing: the `state` events tell."""
+
+    def leaving(self, open_count: int) -> None:
+        """Nothing: whoever asked knows."""
 
     def _bad(self, code: str, message: str) -> None:
         self.show(notices.Fault(code=code, message=message))
@@ -227,8 +326,13 @@ class Conversation:
         match notice:
             case notices.Ready():
                 self._ready = True
+                self._end_outage()
+                self._outage_told = False  # the greeting tells that we are in
             case notices.StateChanged(state, queued):
                 self._watch_outage(state, queued)
+            case notices.Fault(code="nobody_serves"):
+                self._end_outage()
+                self._outage_told = True
             case notices.Bye():
                 self._bye = notice
         self._face.show(shown)
@@ -258,10 +362,12 @@ class Conversation:
 
     async def _wait_and_leave(self, wait_s: float) -> None:
         """Wait while outcomes still come, then leave; a signal before we were in is an exit code of its own."""
+        telling = asyncio.get_running_loop().call_later(LEAVING_TOLD_S, self._tell_leaving)
         with contextlib.suppress(TimeoutError):
             while self._is_pending and not self._over:
                 async with asyncio.timeout(wait_s):
                     await self._change()
+        telling.cancel()
         if self._interrupted:
             await self._chat.close()
         else:
@@ -278,17 +384,29 @@ class Conversation:
             self._changed.clear()
             await self._changed.wait()
 
+    def _tell_leaving(self) -> None:
+        if self._ready and not self._interrupted and self._ledger.open_count:
+            self._face.leaving(self._ledger.open_count)
+
     def _watch_outage(self, state: str, queued: int) -> None:
         """An outage is told when it lasts; so is its end, then. Handovers are not."""
         self._queued = queued
         if state == "searching":
             if self._outage is None and not self._outage_told:
-                self._outage = asyncio.get_running_loop().call_later(OUTAGE_TOLD_S, self._tell_outage)
+                wait_s, tell = (
+                    (OUTAGE_TOLD_S, self._tell_outage) if self._ready else (JOINING_TOLD_S, self._tell_joining)
+                )
+                self._outage = asyncio.get_running_loop().call_later(wait_s, tell)
             return
         self._end_outage()
-        if state == "live" and self._outage_told:
+        if state == "live" and self._outage_told and self._ready:
             self._outage_told = False
             self._face.recovered(queued)
+
+    def _tell_joining(self) -> None:
+        self._outage = None
+        self._outage_told = True
+        self._face.joining()
 
     def _tell_outage(self) -> None:
         self._outage = None

@@ -16,7 +16,6 @@ from broker import server as broker_server
 from peer import notices
 from peer.client import Client
 from runtime import process
-from runtime.driver import Driver
 from runtime.links import LinkError
 from ui import errands
 from ui.inputs import PromptInput, StreamInput
@@ -36,15 +35,11 @@ from ui.options import (
     CommandError,
     Settings,
 )
-from ui.probe import Found, Probe
 from wire import limits, names
+from wire.messages import Resolve
 from zdns import server as zdns_server
 from zdns import stores
-
-try:
-    import readline
-except ImportError:  # a Python built without it: lines are then edited by the terminal alone
-    readline = None  # type: ignore[assignment]
+from zdns.probe import DnsSilent, ask_once
 
 PROBE_MS = 2_000  # two attempts and the pause between them
 JOIN_S = 30.0  # for an errand without a --timeout of its own
@@ -97,16 +92,15 @@ def _open_store(settings: Settings) -> tuple[stores.Store, str]:
 
 
 async def _check_dns(addresses: Sequence[str]) -> int:
-    found: list[Found] = []
-    driver = Driver(Probe([f"tcp://{address}" for address in addresses], PROBE_MS), on_report=found.append)
-    driver.start()
-    await driver.done()
-    if not found or found[0].why:
+    question = Resolve(ask=0, protocol=limits.PROTOCOL, service=names.DEFAULT_SERVICE)
+    try:
+        await ask_once([f"tcp://{address}" for address in addresses], question, PROBE_MS)  # any answer is a yes
+    except DnsSilent as error:
         raise CommandError(
             f"no zdns answers at {', '.join(addresses)} within {PROBE_MS / 1000:g} s. Start one with `relevo dns`,"
             " or name another with --dns HOST:PORT",
             EXIT_UNAVAILABLE,
-        )
+        ) from error
     print(f"zdns answers at {', '.join(addresses)}")
     return 0
 
@@ -187,7 +181,7 @@ async def run_chat(settings: Settings, _arguments: argparse.Namespace, log_file:
     if settings["json"]:
         source = StreamInput(sys.stdin.fileno(), JSON_LINE_BYTES_MAX)
         return await _converse(settings, chat, Conversation(chat, JsonFace(), source), None)
-    face = PlainFace(settings["dns"])
+    face = PlainFace(settings["server_uri"], settings["dns"])
     prompt = _prompt(face)
     source_or_prompt = prompt or StreamInput(sys.stdin.fileno(), PLAIN_LINE_BYTES_MAX)
     return await _converse(settings, chat, Conversation(chat, face, source_or_prompt), prompt)
@@ -211,11 +205,10 @@ def _participant(settings: Settings, log_file: Path | None) -> Client:
 
 def _prompt(face: PlainFace) -> PromptInput | None:
     """Line editing, when a person sits at a terminal that can do it."""
-    able = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    if readline is None or not able:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         return None
-    prompt = PromptInput(readline, lambda: face.wording.nicks)
-    face.print_lines = prompt.print
+    prompt = PromptInput(sys.stdin.fileno(), PLAIN_LINE_BYTES_MAX, lambda: face.wording.nicks)
+    face.sheet = prompt
     return prompt
 
 

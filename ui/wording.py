@@ -1,6 +1,5 @@
 """Notices as the lines a person reads, role first, one event a line; pure."""
 
-import unicodedata
 from collections.abc import Callable, Sequence
 
 from peer import notices
@@ -24,6 +23,22 @@ def _listed(names: Sequence[str]) -> str:
 def error_line(sentence: str) -> str:
     """A line that says what went wrong."""
     return f"! {safe_line(sentence)}"
+
+
+def too_long_line() -> str:
+    """Said of a line that was thrown away unread."""
+    return error_line(
+        f"Not sent: that is too long; a text has at most {limits.TEXT_BYTES_MAX:,} bytes. Send it in parts."
+    )
+
+
+# What the room's answer to a refused request does not say: what it was about, and what to try.
+_ABOUT = dict.fromkeys(("no_standby", "not_standby", "handover_failed"), "not handed over: ")
+_HINTS = {"name_taken": "; /who lists those in use", "no_standby": "; /status lists who stands by"}
+
+
+def _refusal_line(refusal: notices.Refusal) -> str:
+    return error_line(_ABOUT.get(refusal.code, "") + refusal.message + _HINTS.get(refusal.code, ""))
 
 
 class Wording:
@@ -51,7 +66,7 @@ class Wording:
                 return self._waiting(notice)
             case notices.Message():
                 self._spoke(notice.author)
-                return self._dated(notice.time, notice.author, notice.text)
+                return self._begun() + self._dated(notice.time, notice.author, notice.text)
             case notices.Private():
                 return self._private(notice, now_ms)
             case notices.MemberChanged():
@@ -66,7 +81,11 @@ class Wording:
                 return [f"-- {line}" for line in status_lines(notice, self._stamp)]
             case notices.HandedOver():
                 return ["-- the server role was handed over"]
-            case notices.Refusal() | notices.Fault():
+            case notices.Refusal():
+                return [_refusal_line(notice)]
+            case notices.Fault(code="nobody_serves"):
+                return [f"-- {safe_line(notice.message)}. What you type meanwhile is kept"]
+            case notices.Fault():
                 return [error_line(notice.message)]
             case _:
                 return []
@@ -79,12 +98,13 @@ class Wording:
         self._name = ready.name
         for nick in ready.members:
             self._nicks.setdefault(nick)
-        kept = counted(ready.head, "message") if ready.head else "no message"
+        kept = counted(ready.head, "message") if ready.head else "no messages"
         newest = f", the last {limits.PAGE_ENTRIES} follow" if ready.head > limits.PAGE_ENTRIES else ""
+        alone = ready.members == (ready.name,)
+        here = "nobody else is here yet" if alone else f"{len(ready.members)} here: {_listed(ready.members)}"
         return [
             f"-- you are {safe_line(ready.name)} in {safe_line(ready.service)} (zdns at {_listed(self._dns)})",
-            f"-- {safe_line(ready.server) or 'somebody'} serves; {kept} so far{newest};"
-            f" {len(ready.members)} here: {_listed(ready.members)}",
+            f"-- {safe_line(ready.server) or 'somebody'} serves; {kept} so far{newest}; {here}",
             "-- type a line and Enter to post it; /help lists the commands, /quit leaves",
         ]
 
@@ -92,9 +112,19 @@ class Wording:
         gate = (waiting.here, waiting.need)
         if gate == self._gate:
             return []
-        self._gate = gate
+        is_first, self._gate = self._gate is None, gate
+        if waiting.here >= waiting.need:
+            return self._begun()
         who = f" ({_listed(waiting.members)})" if waiting.members else ""
-        return [f"-- waiting: {waiting.here} of {waiting.need}{who}"]
+        kept = f"; until {waiting.need} are, posts are kept and shown to nobody" if is_first else ""
+        return [f"-- waiting: {waiting.here} of {waiting.need} here{who}{kept}"]
+
+    def _begun(self) -> list[str]:
+        """Said once after some waiting: when all are there, or at the latest when a message is shown."""
+        if self._gate is None:
+            return []
+        need, self._gate = self._gate[1], None
+        return [f"-- {need} are here: the chat begins"]
 
     def _dated(self, time_ms: int, author: str, text: str) -> list[str]:
         day, _, minute = self._stamp(time_ms).partition(" ")
@@ -158,7 +188,8 @@ class Wording:
         if not page.messages:
             return ["-- no earlier messages"]
         first, last = page.messages[0].seq, page.messages[-1].seq
-        lines = [f"-- messages {first} to {last}:", *self._page(page.messages)]
+        numbers = f"message {first}" if first == last else f"messages {first} to {last}"
+        lines = [f"-- {numbers}:", *self._page(page.messages)]
         if page.more:
             return [*lines, f"-- earlier ones: /history {len(page.messages)} {first}"]
         return [*lines, "-- that is all from the beginning"]
@@ -207,7 +238,10 @@ def status_lines(status: notices.Status, stamp: Stamp) -> list[str]:
         ("in sync", _listed(status.in_sync)),
         ("standbys", _listed(status.standbys) or "none"),
         ("members", f"{len(status.members)}: {_listed(status.members)}{gate}"),
-        ("messages", f"{status.head:,}, {status.committed:,} committed"),
+        (
+            "messages",
+            f"{status.head:,}" + ("" if status.committed == status.head else f", {status.committed:,} committed"),
+        ),
         ("handovers", every + soon),
     ]
     if status.remark:
@@ -230,17 +264,16 @@ def outage_line(queued: int) -> str:
     return f"-- no server at the moment, looking for one{kept}"
 
 
+def joining_line(service: str, dns: Sequence[str]) -> str:
+    """Said when getting in takes a while."""
+    return f"-- not in {safe_line(service)} yet, still trying (zdns at {_listed(dns)})"
+
+
 def recovered_line(queued: int) -> str:
     """Said when an outage that was told of is over."""
     return "-- there is a server again" + (f"; {counted(queued, 'post')} on the way" if queued else "")
 
 
-def cells(text: str) -> int:
-    """How many columns of a terminal `text` takes, near enough to find the beginning of a typed line again."""
-    return sum(_cells(char) for char in text)
-
-
-def _cells(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+def leaving_line(open_count: int) -> str:
+    """Said when leaving takes a while, as requests are without an outcome."""
+    return f"-- waiting for {counted(open_count, 'line')} of yours to get through; Ctrl+C leaves at once"

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -34,7 +35,7 @@ def environment(home: Path) -> dict[str, str]:
 
 def free_port() -> int:
     """A port of the loopback that nobody uses now, below those that systems give out by themselves."""
-    for port in range(20_000 + os.getpid() % 5_000, 32_000):
+    for port in random.Random().sample(range(12_000, 32_000), 200):  # so that two runs at once rarely meet
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer import notices
-from ui.wording import Wording, cells, outage_line, recovered_line, status_lines
+from ui.wording import Wording, joining_line, leaving_line, outage_line, recovered_line, status_lines
 
 MINUTE_MS = 60_000
 
@@ -54,7 +54,10 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         (message("bo", "one\ntwo\r\n09:59 cy: three"), ["00:10 bo: one", "      | two", "      | 09:59 cy: three"]),
         (message("bo", "\x1b[2J"), ["00:10 bo: ^[[2J"]),
         (message("bo", "late", 1441), ["-- 2026-01-02", "00:01 bo: late"]),
-        (notices.Waiting(here=3, need=5, members=("ana", "bo", "cy")), ["-- waiting: 3 of 5 (ana, bo, cy)"]),
+        (
+            notices.Waiting(here=3, need=5, members=("ana", "bo", "cy")),
+            ["-- waiting: 3 of 5 here (ana, bo, cy); until 5 are, posts are kept and shown to nobody"],
+        ),
         (notices.Posted(tag=None, id="1", seq=1), []),
         (notices.Relocated(epoch=4, server="cy", reason="handover", pause_ms=5, resent=0), []),
         (notices.Relocated(epoch=4, server="cy", reason="failover", pause_ms=5, resent=0), []),
@@ -83,7 +86,7 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         (notices.HistoryPage(messages=(), more=False), ["-- no earlier messages"]),
         (
             notices.HistoryPage(messages=(notices.ChatMessage(7, 1, "1", "bo", "hi", 0),), more=True),
-            ["-- messages 7 to 7:", "2026-01-01 00:00 bo: hi", "-- earlier ones: /history 1 7"],
+            ["-- message 7:", "2026-01-01 00:00 bo: hi", "-- earlier ones: /history 1 7"],
         ),
         (notices.FoundMessages(messages=(), more=False), ["-- nothing found"]),
         (
@@ -92,7 +95,16 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         ),
         (notices.HandedOver(), ["-- the server role was handed over"]),
         (notices.Refusal(tag=None, code="flood", message="slow down"), ["! slow down"]),
+        (
+            notices.Refusal(tag=None, code="name_taken", message="'bo' is taken"),
+            ["! 'bo' is taken; /who lists those in use"],
+        ),
+        (
+            notices.Refusal(tag=None, code="no_standby", message="alone"),
+            ["! not handed over: alone; /status lists who stands by"],
+        ),
         (notices.Fault(code="x", message="a\x07b"), ["! a^Gb"]),
+        (notices.Fault(code="nobody_serves", message="gone"), ["-- gone. What you type meanwhile is kept"]),
         (notices.Bye(reason="left"), []),
     ],
 )
@@ -105,7 +117,33 @@ def test_the_same_waiting_is_told_once() -> None:
     waiting = notices.Waiting(here=1, need=2, members=("ana",))
     assert words.lines(waiting, 0)
     assert words.lines(waiting, 0) == []
-    assert words.lines(notices.Waiting(here=2, need=3), 0) == ["-- waiting: 2 of 3"]
+    assert words.lines(notices.Waiting(here=2, need=3), 0) == ["-- waiting: 2 of 3 here"]
+
+
+def test_that_the_chat_begins_is_told_once_when_all_are_there_or_by_a_message() -> None:
+    words = wording()
+    assert words.lines(notices.Waiting(here=2, need=3), 0)
+    assert words.lines(notices.Waiting(here=3, need=3), 0) == ["-- 3 are here: the chat begins"]
+    assert words.lines(message("bo", "x"), 0) == ["00:10 bo: x"]
+    words.lines(notices.Waiting(here=3, need=6), 0)
+    assert words.lines(message("bo", "x"), 0) == ["-- 6 are here: the chat begins", "00:10 bo: x"]
+
+
+def test_the_first_one_there_is_told_so() -> None:
+    alone = notices.Ready(name="ana", service="tea", epoch=1, server="ana", head=0, members=("ana",), min_n=0)
+    assert Wording([], stamp, 0).lines(alone, 0)[1] == "-- ana serves; no messages so far; nobody else is here yet"
+
+
+def test_a_wait_before_leaving_is_explained() -> None:
+    assert leaving_line(1) == "-- waiting for 1 line of yours to get through; Ctrl+C leaves at once"
+
+
+def test_a_slow_start_says_what_is_tried() -> None:
+    assert joining_line("tea", ["a:1", "b:2"]) == "-- not in tea yet, still trying (zdns at a:1, b:2)"
+
+
+def test_what_is_committed_is_told_when_it_is_not_all() -> None:
+    assert "messages   1,204, 1,200 committed" in status_lines(status(committed=1200), stamp)
 
 
 def test_the_day_is_told_at_each_change_of_it() -> None:
@@ -167,7 +205,7 @@ def test_the_status_is_a_table() -> None:
         "in sync    bo",
         "standbys   ana",
         "members    2: ana, bo",
-        "messages   1,204, 1,204 committed",
+        "messages   1,204",
         "handovers  every 30 s, next in 12 s",
     ]
 
@@ -197,8 +235,3 @@ def test_an_outage_says_what_becomes_of_what_was_typed() -> None:
         "-- no server at the moment, looking for one; 1 post of yours kept, to be sent when there is one"
     )
     assert recovered_line(2) == "-- there is a server again; 2 posts on the way"
-
-
-@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])
-def test_cells_are_counted_as_a_terminal_shows_them(text: str, columns: int) -> None:
-    assert cells(text) == columns
