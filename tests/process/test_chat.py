@@ -2,10 +2,13 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.processes import Chat, Zdns, run
+from tests.support.processes import PATIENCE_S, Chat, Line, Process, Zdns, environment, free_port, relevo, run
+from wire import limits
 
 Start = Callable[..., Chat]
 
@@ -222,3 +225,68 @@ def test_a_signal_ends_it_cleanly(chat: Start) -> None:
     assert [event["event"] for event in ana.rest()][-1] == "bye"
     assert ana.wait() == 0
     assert not [line for line in ana.errors if "Traceback" in line]
+
+
+# A relevo of another version, for what it says at the door: the number is all that differs.
+OTHER_VERSION = "import sys; from wire import limits; limits.PROTOCOL += 1; from ui.cli import main; sys.exit(main())"
+
+
+def test_another_protocol_version_is_refused_with_a_sentence_naming_both(zdns: Zdns, tmp_path: Path) -> None:
+    for command in (["chat", "--json"], ["chat", "--plain"], ["status"], ["send", "x"], ["serve"]):
+        ended = subprocess.run(
+            [sys.executable, "-c", OTHER_VERSION, *command, "--dns", zdns.address],
+            input="",
+            capture_output=True,
+            text=True,
+            env=environment(tmp_path),
+            cwd=tmp_path,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert ended.returncode == 76, (command, ended)
+        said = ended.stdout + ended.stderr
+        assert str(limits.PROTOCOL) in said
+        assert str(limits.PROTOCOL + 1) in said
+        assert "Traceback" not in said
+
+
+def test_an_always_on_machine_keeps_the_room_when_everybody_has_left(chat: Start, zdns: Zdns, tmp_path: Path) -> None:
+    ana = chat("ana", "-s", "--term", "0")
+    ana.ready()
+    ana.do("post", text="kept by the machine", tag=1)
+    ana.until("posted")
+    always_on = relevo("serve", "--dns", zdns.address, "--bind", "127.0.0.1", "--name", "shelf")
+    with Process(always_on, tmp_path) as machine:
+        status: Line = {"standbys": []}
+        while "shelf" not in status["standbys"]:
+            ana.do("status")
+            status = ana.until("status")
+        ana.do("quit")
+        assert ana.wait() == 0
+        now = json.loads(run(tmp_path, "status", "--json", "--dns", zdns.address).stdout)
+        assert (now["active"]["name"], now["head"], now["members"]) == ("shelf", 1, [])
+        bo = chat("bo", "--no-serve")
+        bo.ready()
+        assert bo.until("message")["text"] == "kept by the machine"
+        machine.popen.send_signal(signal.SIGTERM)
+        assert machine.wait() == 0
+
+
+def test_several_name_servers_are_tried_in_turn(chat: Start, zdns: Zdns, tmp_path: Path) -> None:
+    ana = chat("ana", "-s", "--dns", f"127.0.0.1:{free_port()},{zdns.address}")
+    ana.ready()
+    ana.do("post", text="found it", tag=1)
+    assert ana.until("posted")["seq"] == 1
+    assert run(tmp_path, "status", "--dns", zdns.address).returncode == 0
+
+
+def test_the_last_one_out_ends_the_history_and_the_next_one_begins_anew_in_a_higher_epoch(chat: Start) -> None:
+    ana = chat("ana", "-s")
+    ana.ready()
+    ana.do("post", text="for nobody", tag=1)
+    ana.until("posted")
+    ana.do("quit")
+    assert ana.wait() == 0
+    bo = chat("bo")
+    ready = bo.ready()
+    assert (ready["epoch"], ready["head"]) == (2, 0)
