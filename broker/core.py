@@ -1,7 +1,7 @@
 """One server half: stands by, serves, gives the room away and takes it over; composes the single machines; pure."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -11,7 +11,18 @@ from broker import tenure as standing
 from broker.handover_source import HandoverSource
 from broker.handover_target import HandoverTarget
 from broker.history import History
-from broker.room import FEED, ROOM, Parking, Phase, Room, refuse_hello
+from broker.parking import Parking
+from broker.reports import (
+    HostName,
+    Listening,
+    NoZdns,
+    Relieved,
+    ServerOptions,
+    Serving,
+    StillLeaving,
+    TurnedAway,
+)
+from broker.room import FEED, ROOM, Phase, Room, refuse_hello
 from broker.tenure import Tenure
 from wire import limits, names
 from wire.errors import RefusalCode
@@ -72,68 +83,6 @@ QUIT = "core.quit"
 LEAVE = "core.leave"
 HEARTBEAT = "room.heartbeat"
 SWEEP = "room.sweep"
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """What a server half is told at its start. `term_ms` 0: hands over only when asked to."""
-
-    service: str
-    server_id: str
-    name: str
-    dns: tuple[str, ...]
-    serve_first: bool = False
-    min_n: int = 0
-    term_ms: int = limits.TERM_MS
-    fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Reported once: both sockets are bound."""
-
-    server: ServerInfo
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """Reported when this server begins to serve."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Relieved:
-    """Reported when another server has taken over."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class StillLeaving:
-    """Reported while this server hands over before it ends: there is progress, and it needs more time."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoZdns:
-    """Reported when zdns has been silent for a whole deadline and this server was never registered."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class TurnedAway:
-    """Reported when zdns will not have this server; it stops."""
-
-    code: RefusalCode
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostName:
-    """Asked of the core by the process around it: the host is called `name` now."""
-
-    name: str
 
 
 Asker = Callable[[DnsRequest, DnsReply | None], list[Command]]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from broker.core import (
+from broker.core import ServerCore
+from broker.reports import (
     HostName,
     Listening,
     NoZdns,
     Relieved,
-    ServerCore,
     ServerOptions,
     Serving,
     StillLeaving,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from broker.core import Listening, ServerCore, ServerOptions
+from broker.core import ServerCore
+from broker.reports import Listening, ServerOptions
 from peer import intents, notices
 from peer.engine import Engine, EngineOptions
 from tests.sim.checkers import Broken, Checkers

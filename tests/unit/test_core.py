@@ -4,7 +4,8 @@ import random
 from collections.abc import Iterable
 from typing import TypeVar
 
-from broker.core import HostName, NoZdns, Relieved, ServerCore, ServerOptions, Serving, TurnedAway
+from broker.core import ServerCore
+from broker.reports import HostName, NoZdns, Relieved, ServerOptions, Serving, TurnedAway
 from broker.room import FEED, ROOM
 from wire import limits
 from wire.errors import RefusalCode

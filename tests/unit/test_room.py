@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.history import History
-from broker.room import FEED, Parking, Phase, Room
+from broker.room import FEED, Phase, Room
 from wire import codec, limits
 from wire.errors import RefusalCode
 from wire.messages import (
@@ -374,17 +374,6 @@ def test_while_sealed_everything_is_parked_and_taken_up_when_it_reopens() -> Non
     assert room.phase is Phase.SERVING
     assert sent(commands, Welcome, b"bo")
     assert texts(turn(room)) == ["one"]
-
-
-def test_what_is_parked_is_bounded_and_a_repeat_is_not_kept_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "PARKED_BYTES_MAX", 3 * limits.KIB)
-    parking = Parking()
-    for _ in range(5):
-        parking.add(b"ana", Posts(1, ("x",)))
-    parking.add(b"bo", hello("bo"))
-    parking.add(b"cy", hello("cy"))
-    assert [route for route, _ in parking.empty()] == [b"ana", b"bo"]
-    assert parking.empty() == []
 
 
 def test_one_connection_is_one_participants() -> None:

@@ -1,0 +1,69 @@
+"""What a server half is told at its start, and what it tells the process around it; pure."""
+
+from dataclasses import dataclass
+
+from wire import limits
+from wire.errors import RefusalCode
+from wire.messages import ServerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What a server half is told at its start. `term_ms` 0: hands over only when asked to."""
+
+    service: str
+    server_id: str
+    name: str
+    dns: tuple[str, ...]
+    serve_first: bool = False
+    min_n: int = 0
+    term_ms: int = limits.TERM_MS
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Reported once: both sockets are bound."""
+
+    server: ServerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Reported when this server begins to serve."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relieved:
+    """Reported when another server has taken over."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class StillLeaving:
+    """Reported while this server hands over before it ends: there is progress, and it needs more time."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoZdns:
+    """Reported when zdns has been silent for a whole deadline and this server was never registered."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """Reported when zdns will not have this server; it stops."""
+
+    code: RefusalCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostName:
+    """Asked of the core by the process around it: the host is called `name` now."""
+
+    name: str
