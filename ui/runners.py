@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker import server as broker_server
 from peer import notices
@@ -18,7 +18,7 @@ from peer.client import Client
 from runtime import process
 from runtime.links import LinkError
 from ui import errands
-from ui.inputs import PromptInput, StreamInput
+from ui.inputs import StreamInput
 from ui.lines import (
     JSON_LINE_BYTES_MAX,
     PLAIN_LINE_BYTES_MAX,
@@ -40,6 +40,9 @@ from wire.messages import Resolve
 from zdns import server as zdns_server
 from zdns import stores
 from zdns.probe import DnsSilent, ask_once
+
+if TYPE_CHECKING:
+    from ui.prompt import PromptInput
 
 PROBE_MS = 2_000  # two attempts and the pause between them
 JOIN_S = 30.0  # for an errand without a --timeout of its own
@@ -203,16 +206,19 @@ def _participant(settings: Settings, log_file: Path | None) -> Client:
     )
 
 
-def _prompt(face: PlainFace) -> PromptInput | None:
+def _prompt(face: PlainFace) -> "PromptInput | None":
     """Line editing, when a person sits at a terminal that can do it."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         return None
+    # Only here: urwid takes a tenth of a second to load, which no other command has to wait for.
+    from ui.prompt import PromptInput
+
     prompt = PromptInput(sys.stdin.fileno(), PLAIN_LINE_BYTES_MAX, lambda: face.wording.nicks)
     face.sheet = prompt
     return prompt
 
 
-async def _converse(settings: Settings, chat: Client, conversation: Conversation, prompt: PromptInput | None) -> int:
+async def _converse(settings: Settings, chat: Client, conversation: Conversation, prompt: "PromptInput | None") -> int:
     def signalled() -> None:
         if prompt is not None:
             prompt.close()  # at once: whoever insists with a second signal ends the process where it stands

@@ -43,16 +43,3 @@ def excerpt(text: str, chars_max: int) -> str:
     """The beginning of `text` as one safe line of at most `chars_max` characters, for a remark about it."""
     line = safe_line(" ".join(text.split()))
     return line if len(line) <= chars_max else line[: chars_max - 1] + "…"
-
-
-def cells(text: str) -> int:
-    """How many columns of a terminal a safe text takes, as far as terminals agree."""
-    if text.isascii():
-        return len(text)
-    return sum(_cells(char) for char in text)
-
-
-def _cells(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

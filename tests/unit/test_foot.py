@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ui.foot import HELD_ROWS_MAX, Foot
-from ui.keys import Key, Text
+from ui.keys import Pasted
 from ui.line_editor import LineEditor
 
 
@@ -28,9 +28,9 @@ class Seen:
     def draw(self) -> str:
         return self.write(self.foot.draw(self.columns))
 
-    def type(self, *keys: Key | str) -> None:
+    def type(self, *keys: str | Pasted) -> None:
         for key in keys:
-            self.editor.press(Text(key) if isinstance(key, str) else key)
+            self.editor.press(key)
             self.draw()
 
     def print(self, *lines: str) -> None:
@@ -43,17 +43,17 @@ class Seen:
 
 def test_what_is_printed_goes_above_the_half_typed_line() -> None:
     seen = Seen()
-    seen.type("hel")
+    seen.type(*"hel")
     seen.print("bo: hi", "bo: " + "x" * 40)
     assert seen.rows == ["bo: hi", "bo: " + "x" * 26, "x" * 14, "> hel"]
-    seen.type("lo")
+    seen.type(*"lo")
     assert seen.rows[-1] == "> hello"
     assert seen.screen.cursor.x == 7
 
 
 def test_the_cursor_stays_in_the_middle_of_the_line() -> None:
     seen = Seen()
-    seen.type("hello", Key.LEFT, Key.LEFT)
+    seen.type(*"hello", "left", "left")
     assert seen.screen.cursor.x == 5
     seen.print("bo: hi")
     assert (seen.rows[-1], seen.screen.cursor.x) == ("> hello", 5)
@@ -63,8 +63,8 @@ def test_the_cursor_stays_in_the_middle_of_the_line() -> None:
 
 def test_what_is_added_at_the_end_is_all_that_is_written() -> None:
     seen = Seen()
-    seen.type("hell")
-    seen.editor.press(Text("o"))
+    seen.type(*"hell")
+    seen.editor.press("o")
     assert seen.draw() == "o"
     assert seen.draw() == ""
 
@@ -101,7 +101,7 @@ def test_leaving_keeps_a_half_typed_line_and_takes_away_an_empty_one() -> None:
     seen.write(seen.foot.leave() + "$ ")
     assert seen.rows == ["bo: hi", "> waits", "$"]
     half = Seen()
-    half.type("half")
+    half.type(*"half")
     half.write(half.foot.leave() + "$ ")
     assert half.rows == ["> half", "$"]
     assert half.foot.leave() == ""
@@ -110,7 +110,7 @@ def test_leaving_keeps_a_half_typed_line_and_takes_away_an_empty_one() -> None:
 def test_the_screen_can_be_cleared_but_for_the_line() -> None:
     seen = Seen()
     seen.print("bo: hi")
-    seen.type("half")
+    seen.type(*"half")
     seen.write(seen.foot.draw_alone(30))
     assert seen.rows == ["> half"]
 
@@ -119,7 +119,7 @@ def test_another_width_never_takes_away_what_was_printed() -> None:
     seen = Seen()
     seen.print("bo: hi")
     seen.foot.hold(1, "waits")
-    seen.type("half")
+    seen.type(*"half")
     seen.screen.resize(columns=20)
     seen.columns = 20
     seen.write(seen.foot.draw_anew(20))
@@ -127,8 +127,10 @@ def test_another_width_never_takes_away_what_was_printed() -> None:
     assert seen.rows[-2:] == ["> waits", "> half"]
 
 
-@given(st.lists(st.sampled_from(["a", "日", "\n", Key.LEFT, Key.HOME, Key.BACKSPACE, "print", "hold", "settle"])))
-def test_whatever_happens_nothing_printed_is_lost_and_the_line_is_last(steps: list[Key | str]) -> None:
+@given(
+    st.lists(st.sampled_from(["a", "日", Pasted("one\ntwo"), "left", "home", "backspace", "print", "hold", "settle"]))
+)
+def test_whatever_happens_nothing_printed_is_lost_and_the_line_is_last(steps: list[str | Pasted]) -> None:
     seen = Seen(rows=200)
     printed, held = 0, 0
     for step in steps:

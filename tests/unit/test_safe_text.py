@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.safe_text import cells, excerpt, safe_line, safe_lines
+from ui.safe_text import excerpt, safe_line, safe_lines
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Any character at all, with those that matter drawn often.
@@ -75,8 +75,3 @@ def test_honest_text_of_any_script_is_left_alone(text: str) -> None:
 
 def test_lines_are_cut_at_line_ends_of_both_kinds() -> None:
     assert safe_lines("one\r\ntwo\nthree\r") == ["one", "two", "three^M"]
-
-
-@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])
-def test_cells_are_counted_as_a_terminal_shows_them(text: str, columns: int) -> None:
-    assert cells(text) == columns
