@@ -93,7 +93,8 @@ _CONNECTS: Final[_Options] = {
     zmq.CONNECT_TIMEOUT: 1_500,  # a black hole is given up before limits.SILENCE_MS; the system takes minutes
     zmq.RECONNECT_IVL: 100,
     zmq.RECONNECT_IVL_MAX: 1_000,  # doubles up to here, so a dead port is not hammered
-    zmq.IMMEDIATE: 1,  # nothing is queued for a peer that is not there: we get EAGAIN, and queue where we can count
+    # IMMEDIATE stays off. With it, libzmq throws away what we have not read yet when a connection ends, even between
+    # two frames of one message, and then fails an assertion that takes the process along (4.3.5, fq.cpp).
 }
 _ONCE: Final[_Options] = {
     zmq.CONNECT_TIMEOUT: 1_500,

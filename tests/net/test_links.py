@@ -21,6 +21,7 @@ from runtime.links import SPECS, LinkError, Links, connects_to_itself, pack_enve
 from wire import codec, limits
 from wire.messages import (
     Done,
+    Fetched,
     Heartbeat,
     Ping,
     Pong,
@@ -314,10 +315,26 @@ async def test_what_a_link_cannot_hold_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as black_hole:  # accepts, says nothing
         async with ends(1) as (client,):
             client.connect("room-1", LinkKind.ROOM_CONNECT, f"tcp://127.0.0.1:{black_hole.getsockname()[1]}")
-            for ask in range(limits.LINK_QUEUE_MAX + 1):
+            hwm = dict(SPECS[LinkKind.ROOM_CONNECT].options)[zmq.SNDHWM]
+            for ask in range(limits.LINK_QUEUE_MAX + hwm + 1):
                 client.send("room-1", Ping(ask))
             refused = await client.next(SendRefused, "room-1")
-            assert refused.message == Ping(limits.LINK_QUEUE_MAX)
+            assert isinstance(refused.message, Ping)
+            assert limits.LINK_QUEUE_MAX <= refused.message.ask <= limits.LINK_QUEUE_MAX + hwm
+
+
+@conversation
+async def test_what_a_server_said_before_it_went_is_heard_though_nobody_read_it_yet() -> None:
+    async with ends(2) as (server, client):
+        endpoint = await server.bind("room", LinkKind.ROOM_BIND)
+        client.connect("room-1", LinkKind.ROOM_CONNECT, endpoint)
+        client.send("room-1", Ping(0))
+        route = (await server.next(Received, "room")).sender
+        for ask in range(260):
+            server.send("room", Fetched(ask, 1, 0, 0, b"\xdd\0\0\0\0"), route)
+        server.close_link("room", linger_ms=1_000)
+        await client.next(LinkDown, "room-1")
+        assert sum(isinstance(event, Received) for event in client.told) == 260
 
 
 @conversation
@@ -346,7 +363,7 @@ async def test_a_slow_reader_blocks_nobody() -> None:
             server.send("feed", Published(epoch=1, first=number, count=1, block=block))
             if number % 50 == 0:
                 # The reader that keeps up shares this loop, so it must get its turns.
-                await client.until(lambda number=number: len(client.told) > number // 2)  # type: ignore[misc]
+                await client.until(lambda number=number: len(client.told) > number // 2)  # type: ignore[misc]  # bound for the loop
         server.send("feed", Heartbeat(9, 9, 9, True, -1))
         await client.until(lambda: isinstance(getattr(client.told[-1], "message", None), Heartbeat))
         assert not [each for each in server.told if isinstance(each, SendRefused)]
@@ -534,8 +551,8 @@ async def test_a_refused_connection_is_told_once_an_outage_and_its_return_too() 
         for outage in (1, 2):
             async with raw_socket(zmq.ROUTER) as server:
                 server.bind(f"tcp://127.0.0.1:{port}")
-                await client.until(lambda outage=outage: len(client.told) == 2 * outage)  # type: ignore[misc]
-            await client.until(lambda outage=outage: len(client.told) == 2 * outage + 1)  # type: ignore[misc]
+                await client.until(lambda outage=outage: len(client.told) == 2 * outage)  # type: ignore[misc]  # bound for the loop
+            await client.until(lambda outage=outage: len(client.told) == 2 * outage + 1)  # type: ignore[misc]  # bound for the loop
         assert [type(each) for each in client.told] == [LinkDown, LinkUp, LinkDown, LinkUp, LinkDown]
 
 
