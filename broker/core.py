@@ -115,11 +115,7 @@ class ServerCore:
             held=self._held_log,
             ask=lambda request: self._ask(request, self._tenure_answered),
         )
-        self._source = HandoverSource(
-            service=options.service,
-            nonce="",
-            ask=lambda request, deadline: self._ask(request, self._source_answered, deadline),
-        )
+        self._source = self._new_source()
         self._target = HandoverTarget(
             service=options.service,
             server_id=options.server_id,
@@ -221,15 +217,18 @@ class ServerCore:
     def _started(self, nonce: str, utc_ms: int) -> list[Command]:
         self._nonce = nonce
         self._utc_offset_ms = utc_ms - self._now_ms
-        self._source = HandoverSource(
-            service=self.options.service,
-            nonce=nonce,
-            ask=lambda request, deadline: self._ask(request, self._source_answered, deadline),
-        )
+        self._source = self._new_source()
         return [
             OpenLink(ROOM, LinkKind.ROOM_BIND),
             OpenLink(FEED, LinkKind.FEED_BIND, topic=self.options.service),
         ]
+
+    def _new_source(self) -> HandoverSource:
+        return HandoverSource(
+            service=self.options.service,
+            nonce=self._nonce,
+            ask=lambda request, deadline: self._ask(request, self._source_answered, deadline),
+        )
 
     def _link_bound(self, link: LinkId, endpoints: tuple[str, ...]) -> list[Command]:
         if self._target.owns(link):
@@ -320,17 +319,15 @@ class ServerCore:
         state = retired.state(self._now_ms)
         # No list that the dead successor told may be taken for one of ours.
         state = msgspec.structs.replace(state, members_rev=state.members_rev + limits.REV_GAP)
-        move = self._move(record, source="?", reason="failover", history=retired.history)
-        state = _with_move(state, move)
+        state = _with_move(state, self._move(record, source="?", reason="failover", entries=retired.history.head))
         return [*forgotten, *self._serve(record, retired.history, state)]
 
     def _deposed(self, record: Record) -> list[Command]:
         """A higher epoch exists that we did not cause: what we hold is worth nothing any more."""
         room, self.room, self._retiring = self.room, None, None
         self._tenure.release(record)
-        waiters, self._waiters, self._wanted = self._waiters, [], ""
-        code, why = RefusalCode.HANDOVER_FAILED, f"{record.active.name} serves now"
-        commands: list[Command] = [Send(ROOM, Refused(ask, code, why), route) for route, ask in waiters]
+        why = f"{record.active.name} serves now"
+        commands = self._answer_waiters(lambda ask: Refused(ask, RefusalCode.HANDOVER_FAILED, why))
         commands += [*self._source.forget(), *self._stop_serving()]
         if room is not None:
             commands += [Report(Relieved(record.epoch)), *self._send_off(room, record, "failover")]
@@ -379,7 +376,7 @@ class ServerCore:
         for route, message in self._early.empty():
             commands += self.room.receive(route, message, self._now_ms)
         # Terms may be shorter than the time between two sweeps.
-        commands += self.room.sweep(self._now_ms)
+        self.room.sweep(self._now_ms)
         if self._quitting:
             commands += self._hand_over()
         return commands
@@ -509,17 +506,14 @@ class ServerCore:
         room = self.room
         if room is None:
             return []
-        match name:
-            case "room.heartbeat":
-                return [StartTimer(HEARTBEAT, limits.HEARTBEAT_MS), *room.beat(self._now_ms)]
-            case "room.sweep":
-                return [StartTimer(SWEEP, limits.PING_MS), *room.sweep(self._now_ms)]
-            case "core.strike":
-                return self._strike_off()
-            case "core.term":
-                return self._hand_over()
-            case _:
-                return []
+        if name == HEARTBEAT:
+            return [StartTimer(HEARTBEAT, limits.HEARTBEAT_MS), *room.beat(self._now_ms)]
+        if name == SWEEP:
+            room.sweep(self._now_ms)
+            return [StartTimer(SWEEP, limits.PING_MS)]
+        if name == STRIKE:
+            return self._strike_off()
+        return self._hand_over() if name == TERM else []
 
     # --- giving the room away ---
 
@@ -593,11 +587,9 @@ class ServerCore:
         soon = code is RefusalCode.NO_STANDBY and self._now_ms < self._asked_until_ms and self._others_may_serve()
         if soon and self._waiters:
             return [StartTimer(TERM, limits.TRANSFER_RETRY_MS)]
-        self._wanted = ""
         if target is not None:
             self._left_out[target.id] = self._now_ms + limits.LEFT_OUT_MS
-        waiters, self._waiters = self._waiters, []
-        commands: list[Command] = [Send(ROOM, Refused(ask, code, why), route) for route, ask in waiters]
+        commands = self._answer_waiters(lambda ask: Refused(ask, code, why))
         if self.room is None:
             return commands
         if self.room.phase is Phase.SEALED:
@@ -606,6 +598,11 @@ class ServerCore:
         if self._quitting:
             commands += self._try_again_to_leave(code)
         return commands
+
+    def _answer_waiters(self, answer: Callable[[int], Message]) -> list[Command]:
+        """Tell whoever asked for the handover what became of it: `answer` makes it from the number of the request."""
+        waiters, self._waiters, self._wanted = self._waiters, [], ""
+        return [Send(ROOM, answer(ask), route) for route, ask in waiters]
 
     def _others_may_serve(self) -> bool:
         """Is there a member, the one that is wanted if one is, whose server half may only just be coming up?"""
@@ -630,8 +627,7 @@ class ServerCore:
         self._retiring = room
         self._tenure.release(record)
         commands = [Report(Relieved(record.epoch)), *self._stop_serving()]
-        waiters, self._waiters, self._wanted = self._waiters, [], ""
-        commands += [Send(ROOM, Done(ask), route) for route, ask in waiters]
+        commands += self._answer_waiters(Done)
         return [*commands, *self._send_off(room, record, "handover")]
 
     def _send_off(self, room: Room, record: Record, reason: str) -> list[Command]:
@@ -661,14 +657,12 @@ class ServerCore:
         for verdict in verdicts:
             match verdict:
                 case taking.TakeRoom(record, offer, sealed, history, pause_ms):
-                    move = Move(
-                        epoch=record.epoch,
+                    move = self._move(
+                        record,
                         source=offer.source.name,
-                        target=self.options.name,
                         reason="handover",
-                        started_ms=self._now_ms + self._utc_offset_ms - pause_ms,
                         entries=sealed.head,
-                        bytes=sealed.bytes,
+                        sent_bytes=sealed.bytes,
                         copy_ms=sealed.copy_ms,
                         pause_ms=pause_ms,
                     )
@@ -682,17 +676,28 @@ class ServerCore:
                         commands += self._leave()
         return commands
 
-    def _move(self, record: Record, *, source: str, reason: str, history: History) -> Move:
+    def _move(
+        self,
+        record: Record,
+        *,
+        source: str,
+        reason: str,
+        entries: int,
+        sent_bytes: int = 0,
+        copy_ms: int = 0,
+        pause_ms: int = 0,
+    ) -> Move:
+        """The change of server that ends now, with us as the target; a failover copies nothing."""
         return Move(
             epoch=record.epoch,
             source=source,
             target=self.options.name,
             reason=reason,
-            started_ms=self._now_ms + self._utc_offset_ms,
-            entries=history.head,
-            bytes=0,
-            copy_ms=0,
-            pause_ms=0,
+            started_ms=self._now_ms + self._utc_offset_ms - pause_ms,
+            entries=entries,
+            bytes=sent_bytes,
+            copy_ms=copy_ms,
+            pause_ms=pause_ms,
         )
 
     # --- leaving ---

@@ -214,12 +214,6 @@ class HandoverSource:
         self._seal = (head, digest, state)
         return self.pump(now_ms)
 
-    def abandon(self, why: str) -> Result:
-        """Stop a handover that has not been asked of zdns yet; later ones run to their end."""
-        if self.phase in (Phase.IDLE, Phase.TRANSFERRING, Phase.RETIRED):
-            return [], []
-        return self._give_up(RefusalCode.HANDOVER_FAILED, why)
-
     def forget(self) -> list[Command]:
         """The room is gone to somebody else by another way; nothing of this handover matters any more."""
         if self.phase is Phase.IDLE:
@@ -239,9 +233,9 @@ class HandoverSource:
                 return self._give_up(code, f"{self._target_name()} refused: {why}")
             case Phase.OFFERED, Accept(move, have) if move == self._move:
                 return self._accepted(have, now_ms)
-            case _, Decline(move, why) if move == self._move and self.phase is not Phase.TRANSFERRING:
-                if self.phase is Phase.RETIRED:
-                    return [], []
+            case (Phase.TRANSFERRING | Phase.RETIRED), Decline():
+                return [], []  # too late: zdns alone decides now, or has
+            case _, Decline(move, why) if move == self._move:
                 return self._give_up(RefusalCode.HANDOVER_FAILED, f"{self._target_name()} declined: {why}")
             case ((Phase.DUMPING | Phase.PREPARED | Phase.SEALED), Credit(move, have)) if move == self._move:
                 self._credited = max(self._credited, have)
@@ -265,27 +259,25 @@ class HandoverSource:
 
     def timer(self, name: str) -> Result:
         """A timer of ours has run out."""
-        match name, self.phase:
-            case _, Phase.IDLE:
+        match self.phase:
+            case Phase.TRANSFERRING if name == TRANSFER:
+                return self._ask_transfer(), []
+            case Phase.RETIRED if name == RECLAIM:
+                self._asked_back = True
+                return [StartTimer(RECLAIM, limits.HANDOVER_STEP_MS // 4)], [Reclaim()]
+            case Phase.IDLE | Phase.TRANSFERRING | Phase.RETIRED:
                 return [], []
-            case "handover.step", (Phase.TRANSFERRING | Phase.RETIRED):
-                return [], []
-            case "handover.step", _:
+            case Phase.PREPARED if name == PREPARED:
+                return self._probe(), []
+            case _ if name == STEP:
                 return self._give_up(
                     RefusalCode.HANDOVER_FAILED, f"{self._target_name()} did not answer while {self.phase.value}"
                 )
-            case "handover.prepared", Phase.PREPARED:
-                return self._probe(), []
-            case "handover.transfer", Phase.TRANSFERRING:
-                return self._ask_transfer(), []
-            case "handover.reclaim", Phase.RETIRED:
-                self._asked_back = True
-                return [StartTimer(RECLAIM, limits.HANDOVER_STEP_MS // 4)], [Reclaim()]
             case _:
                 return [], []
 
     def answered(self, request: DnsRequest, reply: DnsReply) -> Result:
-        """zdns answered a Pick, a Renew or a Transfer of ours."""
+        """zdns answered a Pick, a SetInSync or a Transfer of ours."""
         match self.phase, request, reply:
             case Phase.PICKING, Pick(), Picked(_, server):
                 return self._picked(server)

@@ -76,7 +76,7 @@ class SourceLetGo:
 
 @dataclass(frozen=True, slots=True)
 class Forgot:
-    """The handover came to nothing for us; `source` serves on, or somebody else does."""
+    """The handover came to nothing for us: the source serves on, or somebody else does."""
 
     why: str
 
@@ -167,12 +167,12 @@ class HandoverTarget:
 
     def timer(self, name: str) -> Result:
         """A timer of ours has run out."""
-        match name, self.phase:
-            case "target.candidate", _:
+        match self.phase:
+            case _ if name == CANDIDATE:
                 return self._drop_candidate(), []
-            case "target.step", Phase.RECEIVING:
+            case Phase.RECEIVING if name == STEP:
                 return self._forget("the source fell silent")
-            case "target.poll", Phase.VERIFIED:
+            case Phase.VERIFIED if name == POLL:
                 return self._ask(Resolve(0, limits.PROTOCOL, self._service), limits.DNS_DEADLINE_MS), []
             case _:
                 return [], []

@@ -6,7 +6,7 @@ What one turn of the loop brought is committed together: one block, one `Publish
 
 import enum
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from broker.history import History
 from broker.parking import Parking
@@ -88,7 +88,7 @@ class Gate:
     """`min_n` members must have come before anything is shown; once open it stays open."""
 
     min_n: int
-    open: bool = field(default=False)
+    open: bool
 
 
 class Room:
@@ -200,10 +200,10 @@ class Room:
         """A reader has just subscribed: it gets a heartbeat with the next flush, not at the next beat."""
         self._beat_owed = True
 
-    def sweep(self, now_ms: int) -> list[Command]:
-        """Drop members that have been silent for too long."""
+    def sweep(self, now_ms: int) -> None:
+        """Drop members that have been silent for too long; the next flush tells of it."""
         if self.phase is Phase.SEALED:
-            return []
+            return
         late_ms = now_ms - self._swept_at_ms - limits.PING_MS
         self._swept_at_ms = now_ms
         if late_ms > limits.PING_MS:
@@ -212,14 +212,10 @@ class Room:
                 seat.deadline_ms += late_ms
         for seat in [seat for seat in self._seats.values() if seat.deadline_ms <= now_ms]:
             self._unseat(seat, ChangeKind.LOST)
-        return []
 
     def flush(self, now_ms: int) -> list[Command]:
         """What one turn of the loop owes to everybody: presence, and a heartbeat where one is due."""
-        commands: list[Command] = []
-        if self._changes:
-            changes, self._changes = tuple(self._changes), []
-            commands.append(Send(FEED, Presence(self.epoch, self._rev, changes)))
+        commands = self._tell_changes()
         if not self.gate.open and len(self.members) >= self.gate.min_n:
             self.gate.open = True
             commands.append(Send(FEED, Opened(self.epoch)))
@@ -323,7 +319,7 @@ class Room:
         return self._tell_changes() + self._welcome(seat, hello)
 
     def _welcome(self, seat: _Seat, hello: Hello) -> list[Command]:
-        """The answer to a hello, and the acknowledgements the author may have missed come with its resent posts."""
+        """The answer to a hello. Acknowledgements that were missed come when the author sends those posts again."""
         welcome = Welcome(
             protocol=limits.PROTOCOL,
             epoch=self.epoch,
@@ -433,7 +429,7 @@ class Room:
             self._changes.append(Change(kind, member, was))
 
     def _tell_changes(self) -> list[Command]:
-        """Publish what changed before anyone is sent a list that already has it."""
+        """Publish what changed; always before anyone is sent a list that already has it."""
         if not self._changes:
             return []
         changes, self._changes = tuple(self._changes), []

@@ -147,7 +147,7 @@ class Tenure:
                 *self._ask(Renew(0, self._service, self._server.id, self._held())),
             ]
         self._waiting_to_claim = False
-        if name == CLAIM and self.state is NameState.FREE and self.phase is Phase.STANDING_BY:
+        if self.state is NameState.FREE and self.phase is Phase.STANDING_BY:
             return self._claim(ClaimKind.FIRST)
         return []
 

@@ -100,7 +100,7 @@ class Client:
         flood: float = limits.FLOOD_POSTS_PER_S,
         bind: str | None = None,
         data_dir: str | Path | None = None,  # noqa: ARG002  # see below
-        ephemeral: bool = False,  # noqa: ARG002
+        ephemeral: bool = False,  # noqa: ARG002  # likewise
         log_file: str | Path | None = None,
         log_level: str = "warning",
     ) -> None:
@@ -213,7 +213,7 @@ class Client:
         self.start()
         try:
             await self._joined.wait()
-        except BaseException:
+        except BaseException:  # a cancellation as well: whoever does not come in leaves nothing running
             await self.close()
             raise
         if self._bye is not None:

@@ -498,9 +498,8 @@ class Direct:
     def _talk(self, member: Member) -> _Talk:
         talk = self._talks.get(member.peer)
         if talk is None:
-            if (
-                len(self._talks) >= limits.MEMBERS_MAX
-            ):  # the other end tells us its generation when it knows a higher one
+            if len(self._talks) >= limits.MEMBERS_MAX:
+                # What is forgotten is a generation; the other end tells us its own when it knows a higher one.
                 closed = [talk.peer for talk in self._talks.values() if talk.phase is Phase.CLOSED]
                 del self._talks[closed[0]]  # at most TALKS_MAX are not closed
             talk = self._talks[member.peer] = _Talk(member.peer, member.nick, binds=self._peer < member.peer)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from peer.direct import CallOut, Direct
+from peer.direct import NO_ANSWER, NOT_HERE, CallOut, Direct
 from peer.direct import Steps as DirectSteps
 from peer.intents import (
     AskHandover,
@@ -593,7 +593,7 @@ class Engine:
             case Tell(text=text, tag=tag), Located(_, member):
                 self._talk(self._direct.tell(text, tag, member, now_ms))
             case Tell() as tell, Refused(code=code, message=why):
-                self._tell_failed(tell, "not here" if code is RefusalCode.NOT_HERE else why)
+                self._tell_failed(tell, NOT_HERE if code is RefusalCode.NOT_HERE else why)
             case _, Refused(code=code, message=why):
                 self._refuse(request.intent, code.word, why)
             case AskWho(), MembersAre(_, _, members):
@@ -626,7 +626,7 @@ class Engine:
         for request in self._requests.requests:
             if isinstance(request.intent, Tell) and now_ms - request.asked_ms >= limits.TALK_DEADLINE_MS:
                 self._requests.close(request.ask)
-                self._tell_failed(request.intent, "no answer")
+                self._tell_failed(request.intent, NO_ANSWER)
         if len(self._requests):
             self._commands.append(StartTimer(_REQUESTS_TIMER, limits.FETCH_RETRY_MS))
 

@@ -167,7 +167,7 @@ class CallUp(_Record, frozen=True):
 
 
 class StatusReport(_Record, frozen=True):
-    """What `relevo status` shows. Ids and times as in INTERFACES; -1 in `next_handover_ms`: never."""
+    """What `relevo status` shows. Times in ms; `next_handover_ms`: until the next planned handover, -1: never."""
 
     service: Service
     epoch: Natural
@@ -192,7 +192,7 @@ class Message(Struct, frozen=True, array_like=True):
 
 
 class Refused(Message, frozen=True, tag=1):
-    """Any answerer to any asker: an expected no. `ask` is 0 when the request could not be read."""
+    """Any answerer to any asker: an expected no. `ask` is 0 when the request has no number, or could not be read."""
 
     ask: Ask
     code: RefusalCode
@@ -253,7 +253,8 @@ class Pick(Message, frozen=True, tag=13):
 
 
 class ClaimKind(enum.IntEnum):
-    """FIRST: nobody ever served. FAILOVER: I am in sync and the active one is gone. FRESH: give the history up."""
+    """FIRST: nobody ever served, or the history has ended. FAILOVER: I am in sync and the active one is gone.
+    FRESH: give the history up."""
 
     FIRST = 1
     FAILOVER = 2
@@ -317,7 +318,7 @@ class Leave(Message, frozen=True, tag=17):
 
 
 class Resolved(Message, frozen=True, tag=20):
-    """zdns to an asker. `record` is None only in state FREE; `standbys` counts live ones."""
+    """zdns to an asker. `record` is None only in state FREE; `standbys`: the names of the live ones."""
 
     ask: Ask
     state: NameState
@@ -450,7 +451,8 @@ class Relay(Message, frozen=True, tag=39):
 class HandOver(Message, frozen=True, tag=40):
     """A client half to the active server: hand over now, to the server of host `to` (empty: to anyone).
 
-    Answer: `Done` when it is decided (the transfer is granted), or NO_STANDBY, BUSY, HANDOVER_FAILED.
+    Answer: `Done` when it is decided (the transfer is granted), or NO_STANDBY, NOT_STANDBY (it serves
+    already), BUSY, HANDOVER_FAILED, or the code with which the target refused.
     """
 
     ask: Ask
@@ -847,5 +849,3 @@ class TalkBye(Message, frozen=True, tag=95):
 
 
 Talk = TalkHello | TalkText | TalkGot | TalkPing | TalkPong | TalkBye
-
-AnyMessage = DnsRequest | DnsReply | ToServer | ToClient | Feed | ToTarget | ToSource | Talk

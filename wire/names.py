@@ -8,15 +8,8 @@ from wire import limits
 
 ServiceName = NewType("ServiceName", str)
 Nick = NewType("Nick", str)
-PeerId = NewType("PeerId", str)
 ServerId = NewType("ServerId", str)
-SessionId = NewType("SessionId", str)
-LogId = NewType("LogId", str)
-MoveId = NewType("MoveId", str)
 LinkId = NewType("LinkId", str)
-Epoch = NewType("Epoch", int)
-Seq = NewType("Seq", int)
-Counter = NewType("Counter", int)
 
 DEFAULT_SERVICE = ServiceName("backend.com")
 

@@ -6,7 +6,7 @@ and returns commands, which a driver performs: behind ZeroMQ (`runtime.driver`) 
 """
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wire.messages import DnsReply, DnsRequest, Feed, Message, Talk, ToClient, ToServer, ToSource, ToTarget
@@ -186,7 +186,7 @@ class Report:
 class Stop:
     """The core is done: close everything and end."""
 
-    reason: str = field(default="")
+    reason: str = ""
 
 
 Command = OpenLink | CloseLink | Send | StartTimer | StopTimer | Report | Stop

@@ -51,9 +51,8 @@ class Decision:
 class _Lease:
     server: ServerInfo
     ends_ms: int
-    has_copy: bool = (
-        True  # of the history, as far as it said; one that has only just come is given the benefit of the doubt
-    )
+    # Of the history, as far as it said; one that has only just come is given the benefit of the doubt.
+    has_copy: bool = True
 
 
 @dataclass(slots=True)

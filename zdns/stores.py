@@ -95,7 +95,7 @@ class SqliteStore:
         self._sum = 0
         try:
             self._rows = self._read()
-        except BaseException:
+        except BaseException:  # whatever it is, it goes on to the caller; only the file is let go of
             self._connection.close()
             raise
 
@@ -227,7 +227,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("BEGIN EXCLUSIVE")
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # whatever it is, it goes on to the caller; only the file is let go of
         connection.close()
         raise
     return connection

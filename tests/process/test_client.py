@@ -62,7 +62,7 @@ def test_a_post_returns_its_seq_and_everybody_is_shown_it(zdns: Zdns) -> None:
 
     async def until_posted(chat: Client) -> notices.Posted:
         await chat.post("one more")
-        return await until(chat, notices.Posted)  # type: ignore[no-any-return]
+        return await until(chat, notices.Posted)  # type: ignore[no-any-return]  # `until` returns what it is given
 
     play(zdns, scenario)
 

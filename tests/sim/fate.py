@@ -105,7 +105,7 @@ class Fate:
         for index in range(self.plan.hosts_count):
             host = self._host(index)
             come_ms = 0 if index == 0 else self.random.choice((0, 0, self.random.randint(0, self.plan.stage_ms // 2)))
-            town.later(come_ms, lambda host=host: self._come(host))  # type: ignore[misc]
+            town.later(come_ms, lambda host=host: self._come(host))  # type: ignore[misc]  # bound for the loop
         for _ in range(self.plan.faults_count):
             town.later(self.random.randint(0, self.plan.stage_ms), self._strike)
 

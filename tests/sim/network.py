@@ -2,7 +2,9 @@
 
 What is kept: the order inside one connection; whole messages; no duplicates from the transport. What is not:
 anything in flight when a connection breaks (a random tail of it), whatever waits for a peer that goes away,
-PUB's messages to a slow or late reader, an answer to a REQ. Every message passes through `wire.codec` both ways.
+PUB's messages to a slow or late reader, an answer to a REQ; and what the connecting end has not read yet when the
+connection ends, even if the other end closed it with time to linger. Every message passes through `wire.codec`
+both ways. `tests/net/test_contract.py` holds this file to what real sockets do.
 """
 
 from collections import deque
@@ -12,12 +14,14 @@ from typing import Any
 
 from tests.sim.world import World
 from wire import codec, limits
+from wire.errors import WireError
 from wire.messages import Message
 from wire.names import LinkId
 from wire.step import (
     READS,
     CloseLink,
     Event,
+    Garbled,
     LinkBound,
     LinkDown,
     LinkKind,
@@ -54,6 +58,7 @@ CONNECT_TIMEOUT_MS = 1_500
 PROMPT_TIMEOUT_MS = (2_000, 2_600)  # when ZMTP pings of a connection that needs to be quick are missed
 PATIENT_TIMEOUT_MS = (6_000, 8_000)
 PROMPT = (LinkKind.ROOM_CONNECT, LinkKind.MOVE_CONNECT)
+LAST_WORDS_MS = 200  # how long a process that ends waits for a connection to say them on
 POLL_MS = 200  # how often an attempt that hangs looks again whether somebody is there now
 
 
@@ -86,6 +91,9 @@ class Socket:
     tries: int = 0
     trying_since_ms: int = 0
     asked: int = 0  # REQ: number of the last request; an answer to an earlier one is dropped
+    answered: int = 0  # and of the last answer: a second one to the same request is dropped as well
+    leaving: bool = False  # the core has closed it; what waits may still leave, and nothing is told any more
+    turned_away: list["Connection"] = field(default_factory=list)  # PAIR: those who came while another was there
     turn: int = 0  # DEALER with several peers: whose turn it is
 
 
@@ -131,6 +139,11 @@ class _Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class _Left:
+    socket: Socket
+
+
+@dataclass(frozen=True, slots=True)
 class _Expire:
     connection: Connection
 
@@ -170,9 +183,11 @@ class Network:
         self.on_sent: list[Watch] = []
         self.on_arrived: list[Watch] = []
         self.loses: Callable[[str, str, Message], bool] = _loses_nothing
+        self.garbled_ends_the_run = True  # our own cores send nothing that a link does not carry, unless by a bug
         self._deliver = deliver
         self._stopped = stopped
         self._sockets: dict[tuple[str, str], Socket] = {}
+        self._leaving: list[Socket] = []
         self._bound: dict[str, Socket] = {}
         self._free_ports: dict[str, list[str]] = {}
         self._port = 20_000  # the last one given out
@@ -206,10 +221,10 @@ class Network:
         self._deliver(node, LinkBound(command.link, (socket.endpoint,)))
 
     def close(self, node: str, command: CloseLink) -> None:
-        """Close a socket: what waits is lost; of what is in flight a random tail, unless it may linger."""
+        """Close a socket: what waits is lost, and of what is in flight a random tail, unless it may linger."""
         socket = self._sockets.pop((node, command.link), None)
         if socket is not None:
-            self._shut(socket, keep_all=command.linger_ms > 0, silent=False)
+            self._let_out(socket, command.linger_ms)
 
     def send(self, node: str, command: Send) -> None:
         """Send a message as the link's socket type does it."""
@@ -233,7 +248,7 @@ class Network:
         """The process of `node` ended in good order: what it has sent is let out first."""
         for socket in [socket for (owner, _), socket in self._sockets.items() if owner == node]:
             del self._sockets[node, socket.link]
-            self._shut(socket, keep_all=True, silent=False)
+            self._let_out(socket, LAST_WORDS_MS)
 
     def node_gone(self, node: str, *, silent: bool) -> None:
         """The process of `node` died. `silent`: its machine too, so nobody is told before a timeout."""
@@ -241,6 +256,8 @@ class Network:
             self._lost_machines[machine_of(node)] = True
         for socket in [socket for (owner, _), socket in self._sockets.items() if owner == node]:
             del self._sockets[node, socket.link]
+            self._shut(socket, keep_all=False, silent=silent)
+        for socket in [socket for socket in self._leaving if socket.node == node]:
             self._shut(socket, keep_all=False, silent=silent)
 
     def node_stuck(self, node: str) -> None:
@@ -299,6 +316,9 @@ class Network:
                 self._attempt(socket)
             case _Flow(connection, pipe):
                 self._flow(connection, pipe)
+            case _Left(socket):
+                if socket.open:
+                    self._shut(socket, keep_all=True, silent=False)
             case _Expire(connection):
                 if any(self._held(pipe) for pipe in connection.pipes):
                     self._break(connection, timed_out=True)
@@ -359,12 +379,14 @@ class Network:
     def _connect(self, socket: Socket, bound: Socket) -> None:
         self._routes += 1
         connection = Connection(b"\0" + self._routes.to_bytes(4, "big"), (Pipe(socket, bound), Pipe(bound, socket)))
-        connection.occupied = bound.kind is LinkKind.TALK_BIND and (bool(bound.connections) or bound.stands is False)
+        connection.occupied = bound.kind is LinkKind.TALK_BIND and bool(bound.connections)
         socket.connections.append(connection)
         socket.tries = 0
         if bound.kind is LinkKind.MOVE_BIND and bound.connections:
             self._tell_down(bound, "somebody else connected as well")
-        if not connection.occupied:
+        if connection.occupied:
+            bound.turned_away.append(connection)
+        else:
             bound.connections.append(connection)
             self._tell_up(bound)
         self._tell_up(socket)
@@ -376,6 +398,8 @@ class Network:
                 self._put(connection, connection.pipes[0], frames)
         while bound.waiting and not connection.occupied:
             self._put(connection, connection.pipes[1], bound.waiting.popleft())
+        if socket.leaving:
+            self._shut(socket, keep_all=True, silent=False)
 
     # --- sending --------------------------------------------------------------------------------------------------
 
@@ -475,9 +499,17 @@ class Network:
             sender, frames = sender + frames[0], frames[1:]
         elif receiver.kind is LinkKind.DNS_ASK:
             number, frames = int.from_bytes(frames[0], "big"), frames[1:]
-            if number != receiver.asked:
+            if number != receiver.asked or number == receiver.answered:
                 return
-        message = codec.decode(frames, READS[receiver.kind])
+        try:
+            message = codec.decode(frames, READS[receiver.kind])
+        except WireError as error:
+            if self.garbled_ends_the_run:
+                raise
+            if receiver.kind in ADDRESSED:
+                self._deliver(receiver.node, Garbled(receiver.link, str(error), sender))
+            return
+        receiver.answered = receiver.asked
         self._watch(self.on_arrived, pipe.sender.node, receiver.node, message)
         self._deliver(receiver.node, Received(receiver.link, message, sender))
 
@@ -491,7 +523,7 @@ class Network:
     def _tell_up(self, socket: Socket) -> None:
         if not socket.stands and not (socket.kind in SINGLE_USE and socket.stands is False):
             socket.stands = True
-            if socket.kind in TOLD:
+            if socket.kind in TOLD and not socket.leaving:
                 self._deliver(socket.node, LinkUp(socket.link))
 
     def _tell_down(self, socket: Socket, why: str) -> None:
@@ -501,7 +533,7 @@ class Network:
         socket.stands = False
         if socket.kind in SINGLE_USE:
             socket.waiting.clear()
-        if socket.kind in TOLD:
+        if socket.kind in TOLD and not socket.leaving:
             self._deliver(socket.node, LinkDown(socket.link, why))
 
     # --- breaking -------------------------------------------------------------------------------------------------
@@ -530,8 +562,19 @@ class Network:
                 self._lose_tail(pipe)
             self._put(connection, pipe, None, "connection reset")
 
+    def _let_out(self, socket: Socket, linger_ms: int) -> None:
+        """Close a socket; one that has no connection yet may still get it while it lingers."""
+        if socket.waiting and linger_ms > 0:
+            socket.leaving = True
+            self._leaving.append(socket)
+            self.world.after(linger_ms, "net", _Left(socket))
+        else:
+            self._shut(socket, keep_all=linger_ms > 0, silent=False)
+
     def _shut(self, socket: Socket, *, keep_all: bool, silent: bool) -> None:
         socket.open = False
+        if socket.leaving:
+            self._leaving.remove(socket)
         if self._bound.get(socket.endpoint) is socket:
             del self._bound[socket.endpoint]
             if socket.kind is not LinkKind.DNS_BIND:
@@ -546,14 +589,24 @@ class Network:
             inwards = connection.pipes[0] if outwards is connection.pipes[1] else connection.pipes[1]
             inwards.flight.clear()
             inwards.closed = True
-            if not keep_all:
+            # The connecting end drops what it has not read when its connection ends, whoever ends it.
+            if not keep_all or outwards.receiver.kind in BOUND_BY:
                 self._lose_tail(outwards)
             outwards.closed = True
-            if connection.occupied:
-                continue
-            if silent:
-                outwards.last_due_ms = self.world.now_ms + self._timeout_ms(connection)
-            self._put(connection, outwards, None, "the other side is gone")
+            if not connection.occupied:
+                self._end_reading(connection, outwards, silent=silent)
+        for connection in socket.turned_away:
+            if not connection.broken:
+                connection.broken = True
+                for pipe in connection.pipes:
+                    pipe.closed = True
+                self._end_reading(connection, connection.pipes[1], silent=silent)
+
+    def _end_reading(self, connection: Connection, pipe: Pipe, *, silent: bool) -> None:
+        """Have the reader of a pipe notice that its sender is gone, behind what still arrives."""
+        if silent:
+            pipe.last_due_ms = self.world.now_ms + self._timeout_ms(connection)
+        self._put(connection, pipe, None, "the other side is gone")
 
     def _expire_later(self, concerns: Callable[[Pipe], bool]) -> None:
         for connection in self._connections():

@@ -34,7 +34,7 @@ class Verdict:
         what = self.problem or "ok"
         return (
             f"seed {self.seed:>7}  {self.now_ms / 1000:6.1f} s  {self.steps:>6} steps  {self.epochs:>3} epochs  "
-            f"{self.messages:>4} messages  {self.lost_histories} lost  {self.trace_hash[:12]}  {what}"
+            f"{self.messages:>4} messages  {self.lost_histories} histories lost  {self.trace_hash[:12]}  {what}"
         )
 
 

@@ -10,29 +10,41 @@ from broker.room import FEED, ROOM
 from wire import limits
 from wire.errors import RefusalCode
 from wire.messages import (
+    Accept,
     Acked,
     AskStatus,
+    DnsReply,
     DnsRequest,
+    Dump,
     Fetch,
+    Granted,
     HandOver,
     Hello,
     Leave,
     LinkAsk,
+    LinkAt,
     Message,
     NameState,
     NotServing,
+    Offer,
     Ping,
     Posts,
     Published,
+    Ready,
     Record,
     Refused,
     Register,
+    Released,
     Relocate,
     Resolve,
     Resolved,
+    Sealed,
     ServerInfo,
     SetInSync,
     StatusIs,
+    TakeOver,
+    Took,
+    Transfer,
     Welcome,
 )
 from wire.names import LinkId
@@ -92,7 +104,7 @@ class Desk:
             if isinstance(command, Send) and command.link in self.dns_links and not self.silent:
                 self._perform(self.core.handle(Received(command.link, self.dns(command.message)), self.now_ms))
 
-    def dns(self, request: Message) -> Message:
+    def dns(self, request: Message) -> DnsReply:
         decision = self.registry.decide(request, self.now_ms)  # type: ignore[arg-type]  # a request it is
         if decision.record is not None:
             self.registry.adopt(decision.record)
@@ -223,6 +235,98 @@ def test_a_higher_epoch_ends_the_room_at_once_and_sends_everybody_there() -> Non
     assert [relocate.server.id for relocate in sent(commands, Relocate)] == ["bo-server"]
     assert desk.core.room is None
     assert sent(desk.hear(Posts(1, ("late",))), Acked) == []
+
+
+def with_bo() -> Desk:
+    """Ana's server serves one post in epoch 1, and bo's stands by."""
+    desk = Desk()
+    desk.dns(Register(0, limits.PROTOCOL, "backend.com", BO))
+    desk.join("ana")
+    desk.hear(Posts(1, ("one",)))
+    return desk
+
+
+def over(desk: Desk, area: str, message: Message) -> list[Command]:
+    """Bo's server says `message` over the newest link of that handover."""
+    links = [command.link for command in desk.log if isinstance(command, OpenLink) and command.link.startswith(area)]
+    return desk.do(Received(links[-1], message))
+
+
+def give(desk: Desk, number: int) -> None:
+    """The desk's `number`-th handover to bo, until bo has the role; the copy is kept."""
+    move = f"n-m{number}"
+    desk.hear(HandOver(number, ""))
+    over(desk, "give-", LinkAt(move, ("tcp://b:9",)))
+    over(desk, "give-", Accept(move, 0))
+    desk.do(TimerFired("handover.prepared"))
+    over(desk, "give-", Ready(move, sent(desk.log, Sealed)[-1].digest))
+    assert desk.core.room is None
+
+
+def take(desk: Desk, number: int) -> SetInSync:
+    """Bo hands the same room back, and zdns falls silent: returns the question by which bo is to be struck off."""
+    over(desk, "give-", Took(f"n-m{number}", 2 * number))
+    move, dump, sealed = f"bo-{number}", sent(desk.log, Dump)[-1], sent(desk.log, Sealed)[-1]
+    desk.hear(LinkAsk(limits.PROTOCOL, "backend.com", move, BO), "bo")
+    record = desk.core._tenure.record
+    assert record is not None
+    offer = Offer(move, "backend.com", BO, record.epoch, number, record.log, sealed.head, 0)
+    over(desk, "take-", offer)
+    over(desk, "take-", Dump(move, 1, dump.count, dump.block))
+    over(desk, "take-", Sealed(move, sealed.head, sealed.digest, sealed.state, 0, 0, record.version))
+    granted = desk.dns(Transfer(0, "backend.com", BO.id, record.epoch, record.version, "ana-server"))
+    assert isinstance(granted, Granted)
+    desk.silent = True
+    asked = over(desk, "take-", TakeOver(move, granted.record))
+    assert Serving(2 * number + 1) in reports(asked)
+    return sent(asked, SetInSync)[0]
+
+
+def test_after_a_handover_it_takes_no_room_before_it_may_let_go_of_its_copy() -> None:
+    desk = with_bo()
+    give(desk, 1)
+    ask = LinkAsk(limits.PROTOCOL, "backend.com", "m", BO)
+    assert [refused.code for refused in sent(desk.hear(ask, "bo"), Refused)] == [RefusalCode.BUSY]
+    over(desk, "give-", Took("n-m1", 2))
+    assert sent(desk.hear(ask, "bo"), Refused) == []
+
+
+def test_what_is_taken_back_is_told_with_a_revision_that_no_dead_successor_reached() -> None:
+    desk = with_bo()
+    give(desk, 1)
+    desk.now_ms = limits.LEASE_MS + 1
+    assert Serving(3) in reports(desk.do(TimerFired("handover.reclaim")))
+    (welcome,) = sent(desk.join("ana"), Welcome)
+    assert welcome.head == 1
+    assert welcome.rev >= limits.REV_GAP
+
+
+def test_the_word_of_one_source_lets_nothing_be_committed_after_the_next_handover() -> None:
+    desk = with_bo()
+    give(desk, 1)
+    strike = take(desk, 1)
+    desk.join("ana")
+    assert sent(desk.hear(Posts(2, ("two",))), Acked) == []
+    assert sent(over(desk, "take-", Released("bo-1")), Acked) != []
+    desk.silent = False
+    desk.do(Received(desk.dns_links[-1], desk.dns(strike)))
+    give(desk, 2)
+    take(desk, 2)
+    desk.join("ana")
+    assert sent(desk.hear(Posts(3, ("three",))), Acked) == []
+
+
+def test_a_higher_epoch_in_the_answer_to_the_striking_off_ends_the_room_at_once() -> None:
+    desk = with_bo()
+    give(desk, 1)
+    strike = take(desk, 1)
+    desk.join("ana")
+    desk.hear(Posts(2, ("two",)))
+    desk.registry.adopt(Record("backend.com", 4, 99, "other-log", BO, (BO,)))
+    commands = desk.do(Received(desk.dns_links[-1], desk.dns(strike)))
+    assert Relieved(4) in reports(commands)
+    assert sent(commands, Acked) == []
+    assert desk.core.room is None
 
 
 def test_a_new_reader_is_told_the_head_at_once() -> None:

@@ -681,7 +681,7 @@ def test_a_handover_nobody_answers_for_is_not_asked_for_twice() -> None:
 
 def test_another_server_half_is_announced() -> None:
     play = joined()
-    play.ask(HostServer(server="new"))  # type: ignore[arg-type]
+    play.ask(HostServer(server="new"))  # type: ignore[arg-type]  # a plain id does
     assert play.sent(m.SetServer) == [m.SetServer(0, "new")]
     play.say("feed-1", m.Relocate(2, server("B"), ""))
     assert play.sent(m.Hello)[0].server == "new"
@@ -922,7 +922,7 @@ INTENTS: list[Any] = [
     GoAway(),
     AskHandover(),
     AskStatus(),
-    HostServer(server="x"),  # type: ignore[arg-type]
+    HostServer(server="x"),  # type: ignore[arg-type]  # a plain id does
     Quit(),
 ]
 MESSAGES: list[m.Message] = [

@@ -180,13 +180,28 @@ def test_the_seal_follows_the_last_entry() -> None:
     assert (sealed.head, sealed.digest) == (5, bench.history.digest())
 
 
+def test_the_seal_waits_for_the_last_chunk_and_nobody_is_ready_before_it() -> None:
+    bench = Bench().to(Phase.PREPARED)
+    bench.grow(400, "x" * 8_000)
+    bench.seal()
+    for _ in range(bench.history.head):
+        if any(isinstance(message, Sealed) for message in bench.sent):
+            break
+        assert bench.hear(Ready(MOVE, bench.history.digest())) == []
+        dump = next(message for message in reversed(bench.sent) if isinstance(message, Dump))
+        bench.hear(Credit(MOVE, dump.first + dump.count - 1))
+    *before, last = bench.sent
+    assert isinstance(last, Sealed)
+    assert sum(message.count for message in before if isinstance(message, Dump)) == last.head == 403
+    assert bench.source.phase is Phase.SEALED
+
+
 @pytest.mark.parametrize("phase", [Phase.OFFERED, Phase.DUMPING, Phase.PREPARED, Phase.SEALED])
 def test_before_the_transfer_any_failure_withdraws_and_leaves_the_target_out(phase: Phase) -> None:
     for fail in (
         lambda bench: bench.hear(Decline(MOVE, "no")),
         lambda bench: bench.note(bench.source.timer(STEP)),
         lambda bench: bench.note(bench.source.link_down(bench.opened[-1].link, "gone")),
-        lambda bench: bench.note(bench.source.abandon("stop")),
     ):
         bench = Bench(entries=1 if phase is not Phase.DUMPING else 5_000, text="x" * 500)
         bench.to(phase)
@@ -260,7 +275,6 @@ def test_while_the_transfer_is_out_nothing_but_zdns_can_end_it() -> None:
     assert bench.hear(Decline(MOVE, "no")) == []
     assert bench.note(bench.source.timer(STEP)) == []
     assert bench.note(bench.source.link_down(bench.opened[-1].link, "gone")) == []
-    assert bench.note(bench.source.abandon("stop")) == []
     assert bench.note(bench.source.unanswered(bench.asked[-1][0])) == []
     assert bench.commands == [StartTimer(TRANSFER, limits.TRANSFER_RETRY_MS)], "not even a question that was not asked"
     assert bench.source.phase is Phase.TRANSFERRING

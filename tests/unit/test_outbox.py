@@ -115,7 +115,7 @@ def test_other_events_and_a_late_timer_mean_nothing() -> None:
     outbox = filled(1)
     outbox.handle(RESEND)
     outbox.handle(TimerFired("another"))
-    outbox.handle(LinkUp("room-1"))  # type: ignore[arg-type]
+    outbox.handle(LinkUp("room-1"))  # type: ignore[arg-type]  # a plain id does
     assert counters_of(outbox.due()) == [1]
     assert counters_of(outbox.due()) == []
 

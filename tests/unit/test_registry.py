@@ -612,7 +612,8 @@ class AnySequence(RuleBasedStateMachine):
                 assert told == now
                 assert self.holders.setdefault(told.epoch, told.active.id) == told.active.id
                 if was is None or told.epoch > was.epoch:
-                    assert told.active.id == (request.to if isinstance(request, Transfer) else request.server.id)  # type: ignore[union-attr]
+                    assert isinstance(request, Transfer | Claim)
+                    assert told.active.id == (request.to if isinstance(request, Transfer) else request.server.id)
                     assert told.epoch == self.request_epoch(request) + 1
                 if isinstance(request, Transfer) and now != was:
                     key = (request.epoch, request.version)
@@ -696,6 +697,25 @@ class AnySequence(RuleBasedStateMachine):
 
 AnySequence.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestAnySequence = AnySequence.TestCase
+
+
+def test_the_same_list_is_written_once_more_at_the_present_version_only() -> None:
+    desk = served()
+    record = desk.granted(in_sync(A, 1, 1, A))
+    assert (record.version, desk.saved[-1]) == (2, record)
+    assert desk.granted(in_sync(A, 1, 2, A)).version == 3
+    assert desk.refused(in_sync(A, 1, 1, A)).code is RefusalCode.STALE_VERSION
+
+
+def test_a_copy_of_another_history_keeps_no_name_alive() -> None:
+    desk = served()
+    desk.granted(in_sync(A, 1, 1, A, B))
+    desk.now_ms = LEASE - 1
+    desk.renew(B, holds="log-0")
+    desk.now_ms = LEASE + 1
+    assert desk.resolved().state is NameState.ORPHANED
+    desk.renew(B, holds="log-1")
+    assert desk.resolved().state is NameState.SERVED
 
 
 def test_an_in_sync_server_that_has_let_go_of_its_copy_keeps_no_name_alive() -> None:

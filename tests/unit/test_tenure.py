@@ -109,6 +109,14 @@ def test_a_claim_whose_answer_was_lost_is_known_from_the_next_record() -> None:
     assert desk.registered(NameState.SERVED, granted) == [Appointed(granted, ClaimKind.FIRST)]
 
 
+def test_a_claim_of_another_epoch_explains_no_record() -> None:
+    desk = at_the_door(held="log")
+    desk.registered(NameState.SERVED, record(3, OTHER))
+    desk.tenure.reclaim()
+    later = record(6, ME)
+    assert desk.registered(NameState.SERVED, later) == [Appointed(later, None)]
+
+
 def test_a_record_that_names_us_by_no_claim_of_ours_says_so() -> None:
     desk = at_the_door()
     mine = record(5, ME)

@@ -189,7 +189,7 @@ def test_another_history_is_begun_from_its_newest_page() -> None:
 
 def test_events_of_others_mean_nothing() -> None:
     timeline = live(1)
-    assert timeline.handle(LinkUp("room-1")) == ([], [])  # type: ignore[arg-type]
+    assert timeline.handle(LinkUp("room-1")) == ([], [])  # type: ignore[arg-type]  # a plain id does
     assert timeline.handle(TimerFired("another")) == ([], [])
 
 
