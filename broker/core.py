@@ -312,14 +312,15 @@ class ServerCore:
     def _take_back(self, record: Record) -> list[Command]:
         """Our successor died before it let go of our copy: serve on from where we stopped."""
         retired = self._retiring
-        if retired is None or retired.history.log != record.log:
+        if retired is None or self._successor is None or retired.history.log != record.log:
             return []
+        dead = self._successor[1].name
         self._retiring = None
         forgotten = self._source.forget()
         state = retired.state(self._now_ms)
         # No list that the dead successor told may be taken for one of ours.
         state = msgspec.structs.replace(state, members_rev=state.members_rev + limits.REV_GAP)
-        state = _with_move(state, self._move(record, source="?", reason="failover", entries=retired.history.head))
+        state = _with_move(state, self._move(record, source=dead, reason="failover", entries=retired.history.head))
         return [*forgotten, *self._serve(record, retired.history, state)]
 
     def _deposed(self, record: Record) -> list[Command]:
@@ -331,7 +332,7 @@ class ServerCore:
         commands += [*self._source.forget(), *self._stop_serving()]
         if room is not None:
             commands += [Report(Relieved(record.epoch)), *self._send_off(room, record, "failover")]
-        return commands
+        return [*commands, *(self._leave() if self._quitting else [])]
 
     def _look_after_copy(self) -> list[Command]:
         """Our successor needs the copy we kept until we are off the in-sync list, or a later epoch is granted."""

@@ -233,7 +233,7 @@ class HandoverSource:
                 return self._give_up(code, f"{self._target_name()} refused: {why}")
             case Phase.OFFERED, Accept(move, have) if move == self._move:
                 return self._accepted(have, now_ms)
-            case (Phase.TRANSFERRING | Phase.RETIRED), Decline():
+            case ((Phase.TRANSFERRING | Phase.RETIRED), Decline()):
                 return [], []  # too late: zdns alone decides now, or has
             case _, Decline(move, why) if move == self._move:
                 return self._give_up(RefusalCode.HANDOVER_FAILED, f"{self._target_name()} declined: {why}")
