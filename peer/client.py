@@ -145,6 +145,7 @@ class Client:
             min_n=min_n,
             since=since,
             flood_per_s=flood,
+            fresh=fresh,
         )
         self._serve_first = serve_first
         self._term_ms = round(term_s * 1000)

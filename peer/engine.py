@@ -94,7 +94,8 @@ class EngineOptions:
 
     `dns`: addresses of zdns, "tcp://host:port". `nick_fixed`: rather be refused than get a suffix. `serves`: there
     is a server half that may claim the name, so a name nobody serves is waited for. `since`: begin the messages with
-    this seq instead of the newest `page`. `flood_per_s`: posts a second, 0 unbounded.
+    this seq instead of the newest `page`. `flood_per_s`: posts a second, 0 unbounded. `fresh`: the server half is
+    about to start over a name whose history nobody holds, so that needs no saying.
     """
 
     service: str
@@ -108,6 +109,7 @@ class EngineOptions:
     since: int | None = None
     flood_per_s: float = limits.FLOOD_POSTS_PER_S
     page: int = limits.PAGE_ENTRIES
+    fresh: bool = False
 
 
 class Engine:
@@ -244,7 +246,7 @@ class Engine:
                     self._rejected(refused, now_ms)
                 case Unserved():
                     if not self._is_ready and not self.options.serves:
-                        self._nobody(f"nobody ever served {self._service}", now_ms)
+                        self._nobody(f"nobody ever served {self._service}", "", now_ms)
                 case Orphaned(record):
                     self._orphaned(record, now_ms)
                 case Outdated(record):
@@ -300,13 +302,15 @@ class Engine:
             f"nobody serves {self._service} now: its history was last held by {holders}. Waiting for them to come "
             "back; to give the history up and start over, use --fresh"
         )
+        if self.options.fresh and not self._is_ready:
+            return  # our own server half is about to start over
         if self._is_ready or self.options.serves:
             self._fault_once("nobody_serves", why)
         else:
-            self._nobody(f"nobody serves {self._service}: its history was last held by {holders}", now_ms)
+            self._nobody(f"nobody serves {self._service}: its history was last held by {holders}", " --fresh", now_ms)
 
-    def _nobody(self, why: str, now_ms: int) -> None:
-        why += ". This one may not serve; start a participant with: relevo chat"
+    def _nobody(self, why: str, option: str, now_ms: int) -> None:
+        why += f". This one may not serve; start it with: relevo chat{option}"
         self._report(Fault(code="nobody_serves", message=why))
         self._end(why, EXIT_NOBODY, now_ms)
 

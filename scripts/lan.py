@@ -29,7 +29,7 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog="scripts/start_lan.sh",
         description="Start zdns if none answers, and join the chat. Stopping this stops whatever it started.",
-        epilog="Any other option goes to `relevo chat`: --plain, --name NICK, -n N …",
+        epilog="Any other option goes to `relevo chat`: --plain, --name NICK, -n N and so on",
         allow_abbrev=False,
     )
     add = parser.add_argument

@@ -67,10 +67,11 @@ class _Parser(argparse.ArgumentParser):
     """As usual, but an error is raised, not exited with, and a mistyped command gets a suggestion."""
 
     def error(self, message: str) -> NoReturn:
-        if "invalid choice" in message and (
-            close := difflib.get_close_matches(message.split("'")[1], COMMAND_NAMES, n=1)
-        ):
-            message = f"there is no such command; did you mean `relevo {close[0]}`?"
+        if "invalid choice" in message and message.startswith("argument COMMAND"):
+            word = message.split("'")[1]
+            close = difflib.get_close_matches(word, COMMAND_NAMES, n=1)
+            found = f"perhaps you mean `relevo {close[0]}`" if close else f"there are {', '.join(COMMAND_NAMES)}"
+            message = f"there is no command {word!r}; {found}"
         raise CommandError(f"{message}. Try: {self.prog} --help", EXIT_USAGE)
 
 
@@ -90,6 +91,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _unknown(command: str | None, word: str) -> str:
+    """The sentence about a word that means nothing to `command`."""
+    name = f"relevo {command}" if command else "relevo"
+    if not word.startswith("-"):
+        return f"{word!r} is one word too many. Try: {name} --help"
+    flag = word.partition("=")[0]
+    flags = [flag for option in options_of(command or "") if option.has_effect for flag in option.flags]
+    close = difflib.get_close_matches(flag, flags, n=1)
+    hint = f"; perhaps you mean {close[0]}" if close else ""
+    return f"there is no option {flag}{hint}. Try: {name} --help"
+
+
 def _add_command(commands: Any, name: str) -> None:
     parser = commands.add_parser(
         name,
@@ -107,7 +120,8 @@ def _add_command(commands: Any, name: str) -> None:
         parser.add_argument("service", nargs="?", metavar="SERVICE", help=f"default {names.DEFAULT_SERVICE}")
     parser.add_argument("--config", metavar="FILE", help="the TOML file to read options from")
     for option in options_of(name):
-        shown = "" if option.default in (None, False) else f" (default {option.default})"
+        default = f"{option.default:g}" if isinstance(option.default, float) else option.default
+        shown = "" if default in (None, False) else f" (default {default})"
         text = f"{option.help}{shown}".replace("%", "%%") if option.has_effect else argparse.SUPPRESS
         if option.metavar:
             parser.add_argument(*option.flags, dest=option.key, metavar=option.metavar, help=text)
@@ -218,7 +232,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _open_streams()
         try:
-            arguments = build_parser().parse_args(argv)
+            arguments, unknown = build_parser().parse_known_args(argv)
+            if unknown:
+                raise CommandError(_unknown(arguments.command, unknown[0]), EXIT_USAGE)
             if arguments.command is None:
                 raise CommandError(f"which command? One of {', '.join(COMMAND_NAMES)}. Try: relevo --help", EXIT_USAGE)
             settings = read_settings(arguments)

@@ -254,10 +254,10 @@ OPTIONS: tuple[Option, ...] = (
         _text,
         None,
         "DIR",
-        "where keys, outbox, history and records are kept",
+        "where to keep files: zdns' records, and the log",
         COMMAND_NAMES,
     ),
-    Option("ephemeral", ("--ephemeral",), _yes_or_no, False, "", "keep nothing on disk", _PARTICIPANTS),
+    Option("ephemeral", ("--ephemeral",), _yes_or_no, False, "", "write no files, not even a log", _PARTICIPANTS),
     Option(
         "fresh",
         ("--fresh",),
@@ -311,7 +311,9 @@ OPTIONS: tuple[Option, ...] = (
         "how long a server that says nothing is still counted on",
         ("dns",),
     ),
-    Option("open", ("--open",), _yes_or_no, False, "", "let anybody on the network take part", ("dns",)),
+    Option(
+        "open", ("--open",), _yes_or_no, False, "", "let anybody on the network take part", ("dns",), has_effect=False
+    ),
     Option(
         "check",
         ("--check",),

@@ -110,7 +110,9 @@ def _command(text: str) -> Parsed:
         return Problem("A command is a word right after the slash; /help lists them.")
     command = commands.find(word[:100])
     if isinstance(command, commands.NoCommand):
-        return Problem(f"Not sent: {command.sentence} To post it as text, begin with //.")
+        return Problem(
+            f"Not sent: {command.sentence[0].lower()}{command.sentence[1:]} To post it as text, begin with //."
+        )
     return _build(command, rest[0].strip() if rest else "")
 
 

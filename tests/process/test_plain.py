@@ -166,8 +166,8 @@ def test_what_looks_like_a_command_is_never_sent_by_accident(ana: Chat, person: 
     bo = person("bo", "--no-serve")
     bo.greeted()
     for typed, answer in (
-        ("/hsitory", "! Not sent: There is no command /hsitory. Did you mean /history?"),
-        ("/x", "! Not sent: There is no command /x. /help lists them."),
+        ("/hsitory", "! Not sent: there is no command /hsitory. Did you mean /history?"),
+        ("/x", "! Not sent: there is no command /x. /help lists them."),
         (" /who", "! Not sent: there is a blank in front of /who."),
         (" @ana hi", "! Not sent: there is a blank in front of @ana."),
         ("/s", "! Not sent: /s could be /search or /status"),
@@ -311,7 +311,7 @@ def test_an_own_line_appears_once_and_a_command_stays_above_its_answer(ana: Chat
         (
             "/hepl",
             "> /hepl",
-            "! Not sent: There is no command /hepl. Did you mean /help? To post it as text, begin with //.",
+            "! Not sent: there is no command /hepl. Did you mean /help? To post it as text, begin with //.",
         ),
         ("@ana psst", "[you -> ana] psst", "-- delivered to ana: psst"),
         ("@nobody psst", "> @nobody psst", "! not delivered to nobody (not here): psst"),
