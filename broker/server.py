@@ -26,11 +26,11 @@ from runtime import process
 from runtime.driver import Driver
 from wire import limits
 from wire.errors import RefusalCode
+from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_VERSION
 from wire.step import Asked, Stopping
 
 log = logging.getLogger("relevo.server")
 
-EXIT_OK, EXIT_UNAVAILABLE, EXIT_INTERNAL, EXIT_VERSION, EXIT_REFUSED, EXIT_CONFIG = 0, 69, 70, 76, 77, 78
 _ORDER_BYTES_MAX = 64 * limits.KIB
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from broker.server import EXIT_INTERNAL, EXIT_OK, EXIT_UNAVAILABLE, Settings
+from broker.server import Settings
 from peer import intents, notices
 from peer.engine import Engine, EngineOptions
 from peer.participant import HostedServer
@@ -21,6 +21,7 @@ from runtime import process
 from runtime.driver import Driver
 from wire import limits
 from wire.errors import RelevoError
+from wire.exits import EXIT_INTERNAL, EXIT_OK, EXIT_UNAVAILABLE
 from wire.names import DEFAULT_SERVICE, ServerId, check_nick, check_service
 from wire.step import Asked, Stopping
 

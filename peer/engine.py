@@ -49,6 +49,7 @@ from peer.timeline import FetchRange, HistoryQuery, SearchQuery, Shown, Timeline
 from wire import limits, names
 from wire import messages as wire_messages
 from wire.errors import RefusalCode
+from wire.exits import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_VERSION
 from wire.messages import (
     Acked,
     AskMembers,
@@ -78,11 +79,6 @@ from wire.messages import (
 )
 from wire.step import Asked, Command, Event, Report, Started, StartTimer, Stop, Stopping, StopTimer, TimerFired
 from zdns.lookup import Answered, Lookup, Outcome
-
-EXIT_NOBODY = 69
-EXIT_VERSION = 76
-EXIT_REFUSED = 77
-EXIT_INTERRUPTED = 130
 
 _REQUESTS_TIMER = "requests.retry"
 _RELAYS_REMEMBERED = limits.TALKS_MAX  # call-ups whose refusal we still know how to take
@@ -283,7 +279,7 @@ class Engine:
                 "Try: relevo dns, or name another one with --dns HOST:PORT"
             )
             self._report(Fault(code="no_zdns", message=why))
-            self._end(why, EXIT_NOBODY, now_ms)
+            self._end(why, EXIT_UNAVAILABLE, now_ms)
 
     def _rejected(self, refused: Refused, now_ms: int) -> None:
         code, message = refused.code.word, refused.message
@@ -312,7 +308,7 @@ class Engine:
     def _nobody(self, why: str, option: str, now_ms: int) -> None:
         why += f". This one may not serve; start it with: relevo chat{option}"
         self._report(Fault(code="nobody_serves", message=why))
-        self._end(why, EXIT_NOBODY, now_ms)
+        self._end(why, EXIT_UNAVAILABLE, now_ms)
 
     def _joined(self, joined: Joined, now_ms: int) -> None:
         welcome = joined.welcome

@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 
 import broker
-from broker.server import EXIT_CONFIG, EXIT_REFUSED, EXIT_VERSION, Notice, Order, Settings
+from broker.server import Notice, Order, Settings
 from runtime import clock
 from wire import limits
+from wire.exits import EXIT_CONFIG, EXIT_REFUSED, EXIT_VERSION
 
 log = logging.getLogger("relevo.participant")
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-EXIT_INTERRUPTED = 130
+from wire.exits import EXIT_INTERRUPTED
 
 _LOG_BYTES_MAX = 5_000_000  # chosen: some days of transitions; with the older file twice that
 _LOG_FILES_OLDER = 1

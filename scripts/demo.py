@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from peer import Client, ClientError, PostRefused, TellFailed, notices  # noqa: E402  # the line above makes it found
 from runtime.process import on_signals  # noqa: E402
+from wire.exits import EXIT_REFUSED  # noqa: E402
 from wire.names import DEFAULT_SERVICE  # noqa: E402
 
 NAMES = ("ada", "grace", "linus")
@@ -30,7 +31,6 @@ SCRIPT: tuple[tuple[int, float, str], ...] = (
     (1, 8.0, "I am still here"),
 )
 ANSWERS = ("nice to meet you, {name}", "you are not talking to a machine, {name}. Well, you are", "I heard you, {name}")
-EXIT_REFUSED = 77  # the name is taken, as far as it concerns us
 ATTEMPTS = 9  # names tried before giving up: ada, ada-2 …
 
 

@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from runtime.process import local_address_towards  # noqa: E402  # the line above makes it found
+from wire.exits import EXIT_UNAVAILABLE  # noqa: E402
 
 COMMAND = [sys.executable, "-P", "-m", "ui"]
 CONNECT_S = 2.0
 STOP_S = 20.0  # an active server that hands over may take 10 s
 EXIT_SIGNALLED = 128
-EXIT_UNAVAILABLE = 69
 
 
 def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -15,21 +15,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime import process
-from ui.options import (
-    COMMAND_NAMES,
-    EXIT_CONFIG,
-    EXIT_INTERNAL,
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    OPTIONS,
-    CommandError,
-    Settings,
-    options_of,
-    settle,
-)
+from ui.options import COMMAND_NAMES, OPTIONS, CommandError, Settings, options_of, settle
 from ui.safe_text import safe_line
 from wire import limits, names
 from wire.errors import RelevoError
+from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE
 
 _ABOUT = {
     "dns": "run zdns, the name server",

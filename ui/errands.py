@@ -11,11 +11,12 @@ from runtime import clock
 from ui.inputs import StreamInput
 from ui.ledger import Ledger
 from ui.lines import IN_FLIGHT_MAX, local_stamp, print_json
-from ui.options import EXIT_LATE, EXIT_REFUSED, EXIT_UNAVAILABLE, CommandError
+from ui.options import CommandError
 from ui.safe_text import safe_line
 from ui.splitter import TooLong
 from ui.wording import Wording, counted, status_lines
 from wire import limits
+from wire.exits import EXIT_LATE, EXIT_REFUSED, EXIT_UNAVAILABLE
 
 _T = TypeVar("_T")
 

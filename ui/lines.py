@@ -14,7 +14,6 @@ from peer.client import Client
 from runtime import clock
 from ui.inputs import Source
 from ui.ledger import Ledger
-from ui.options import EXIT_LATE
 from ui.parse import Nothing, Problem, ShowHelp, parse
 from ui.splitter import TooLong
 from ui.wording import (
@@ -28,6 +27,7 @@ from ui.wording import (
     too_long_line,
 )
 from wire import limits
+from wire.exits import EXIT_LATE
 
 PLAIN_LINE_BYTES_MAX = limits.TEXT_BYTES_MAX + limits.KIB  # a full text, and a command in front of it
 JSON_LINE_BYTES_MAX = limits.FRAME_BYTES_MAX  # far over one escaped text, so that `too_long` is said with its tag

@@ -14,17 +14,11 @@ from typing import Any
 
 from wire import limits, names
 from wire.errors import RelevoError
+from wire.exits import EXIT_CONFIG, EXIT_USAGE
 
 COMMAND_NAMES = ("dns", "chat", "serve", "send", "tail", "status", "handover")
 _ROOM = COMMAND_NAMES[1:]
 _PARTICIPANTS = ("chat", "serve")
-EXIT_USAGE = 2
-EXIT_UNAVAILABLE = 69  # no zdns, or nobody serves and this one may not
-EXIT_INTERNAL = 70
-EXIT_LATE = 75  # not acknowledged in time
-EXIT_REFUSED = 77
-EXIT_CONFIG = 78
-EXIT_INTERRUPTED = 130  # before anything happened
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")

@@ -26,16 +26,9 @@ from ui.lines import (
     JsonFace,
     PlainFace,
 )
-from ui.options import (
-    EXIT_CONFIG,
-    EXIT_INTERNAL,
-    EXIT_INTERRUPTED,
-    EXIT_REFUSED,
-    EXIT_UNAVAILABLE,
-    CommandError,
-    Settings,
-)
+from ui.options import CommandError, Settings
 from wire import limits, names
+from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNAVAILABLE
 from wire.messages import Resolve
 from zdns import server as zdns_server
 from zdns import stores

@@ -10,12 +10,9 @@ from pathlib import Path
 from runtime import process
 from runtime.links import LinkError
 from wire import limits
+from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
 from zdns.server import run_dns
 from zdns.stores import MemoryStore, SqliteStore, Store, StoreDoubtful, StoreError
-
-_EXIT_UNAVAILABLE = 69
-_EXIT_INTERNAL = 70
-_EXIT_CONFIG = 78
 
 
 def main() -> int:
@@ -37,10 +34,10 @@ def main() -> int:
             asyncio.run(_run(options.host, options.port, store, lease_ms))
     except LinkError as error:
         print(f"zdns: {error}", file=sys.stderr)
-        return _EXIT_UNAVAILABLE
+        return EXIT_UNAVAILABLE
     except StoreError as error:
         print(f"zdns: {error}", file=sys.stderr)
-        return _EXIT_INTERNAL if isinstance(error, StoreDoubtful) else _EXIT_CONFIG
+        return EXIT_INTERNAL if isinstance(error, StoreDoubtful) else EXIT_CONFIG
     return 0
 
 

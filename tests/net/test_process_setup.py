@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from runtime import clock, process
+from wire.exits import EXIT_INTERRUPTED
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_second_interrupt_ends_at_once_and_a_second_term_does_not() -> None:
         assert child.stdout.readline() == "asked\n"
         child.send_signal(signal.SIGTERM)
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=20) == process.EXIT_INTERRUPTED
+        assert child.wait(timeout=20) == EXIT_INTERRUPTED
 
 
 def test_the_address_towards_this_machine_is_one_others_can_use() -> None:

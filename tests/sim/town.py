@@ -15,13 +15,13 @@ from tests.sim.network import Network
 from tests.sim.nodes import ZDNS, ZDNS_ENDPOINT, Clock, CoreNode, Node, State, ZdnsNode
 from tests.sim.world import World
 from wire import limits
+from wire.exits import EXIT_UNAVAILABLE
 from wire.messages import Message
 from wire.names import ServerId
 from wire.step import Asked, Core, Stopping
 from zdns.registry import Registry
 
 SERVICE = "tea"
-EXIT_NOBODY = 69  # no zdns, or nobody serves and this one may not
 RESTART_MS = 500  # as a participant restarts its server half
 BOUNDS_EACH_STEPS = 100
 # Small bounds, so that a short run meets them: several chunks a dump, windows that close, pages that end.
@@ -383,7 +383,7 @@ class Town:
     def _reported(self, host: Host, node: CoreNode, notice: Any) -> None:
         if isinstance(notice, notices.Bye) and notice.exit != 0:
             # Nobody to be found while coming in: that is said, and then the whole participant ends.
-            if notice.exit != EXIT_NOBODY or self.checkers.views[node.name].ready:
+            if notice.exit != EXIT_UNAVAILABLE or self.checkers.views[node.name].ready:
                 raise Broken(f"{node.name} leaves by itself with exit {notice.exit}: {notice.reason}")
             host.leaving = True
             if host.server is not None:
