@@ -8,9 +8,10 @@ from typing import TypeVar
 from peer import intents, notices
 from peer.client import Client, ClientError, RequestRefused
 from runtime import clock
+from ui.conversation import IN_FLIGHT_MAX
+from ui.faces import local_stamp, print_json
 from ui.inputs import StreamInput
 from ui.ledger import Ledger
-from ui.lines import IN_FLIGHT_MAX, local_stamp, print_json
 from ui.options import CommandError
 from ui.safe_text import safe_line
 from ui.splitter import TooLong

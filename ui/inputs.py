@@ -4,17 +4,9 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 from ui.splitter import Splitter, TooLong
 from wire import limits
-
-
-class Source(Protocol):
-    """Where lines come from."""
-
-    def lines(self) -> AsyncIterator[bytes | TooLong]:
-        """Lines as they come, until the end of input."""
 
 
 class StreamInput:

@@ -18,14 +18,14 @@ from peer.client import Client
 from runtime import process
 from runtime.links import LinkError
 from ui import errands
-from ui.inputs import StreamInput
-from ui.lines import (
+from ui.conversation import Conversation
+from ui.faces import (
     JSON_LINE_BYTES_MAX,
     PLAIN_LINE_BYTES_MAX,
-    Conversation,
     JsonFace,
     PlainFace,
 )
+from ui.inputs import StreamInput
 from ui.options import CommandError, Settings
 from wire import limits, names
 from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNAVAILABLE
@@ -211,7 +211,9 @@ def _prompt(face: PlainFace) -> "PromptInput | None":
     return prompt
 
 
-async def _converse(settings: Settings, chat: Client, conversation: Conversation, prompt: "PromptInput | None") -> int:
+async def _converse(
+    settings: Settings, chat: Client, conversation: Conversation[Any], prompt: "PromptInput | None"
+) -> int:
     def signalled() -> None:
         if prompt is not None:
             prompt.close()  # at once: whoever insists with a second signal ends the process where it stands
