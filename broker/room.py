@@ -46,6 +46,7 @@ from wire.messages import (
     ServerInfo,
     SetAway,
     SetServer,
+    SetTopic,
     Welcome,
     WhoAreYou,
 )
@@ -120,6 +121,8 @@ class Room:
         self.term_ms = state.term_ms
         self.moves: deque[Move] = deque(state.moves, maxlen=limits.MOVES_KEPT)
         self.next_handover_at_ms: int | None = None
+        self.topic = state.topic
+        self.topic_by = state.topic_by
         self._utc_offset_ms = utc_offset_ms
         self._rev = state.members_rev
         self._seats: dict[str, _Seat] = {}
@@ -131,6 +134,7 @@ class Room:
         self._parked = Parking()
         self._beat_owed = True
         self._swept_at_ms = now_ms
+        self._listening_since_ms = now_ms
         for index, member in enumerate(state.members):
             silent_ms = state.silent_ms[index] if index < len(state.silent_ms) else 0
             self._seat(_Seat(member, "", b"", now_ms + max(0, limits.MEMBER_DEADLINE_MS - silent_ms)))
@@ -158,6 +162,8 @@ class Room:
             term_ms=self.term_ms,
             moves=tuple(self.moves),
             silent_ms=tuple(max(0, now_ms - at_ms) for at_ms in heard_at_ms),
+            topic=self.topic,
+            topic_by=self.topic_by,
         )
 
     def commit_to(self, seq: int) -> list[Command]:
@@ -201,7 +207,7 @@ class Room:
         self._beat_owed = True
 
     def sweep(self, now_ms: int) -> None:
-        """Drop members that have been silent for too long; the next flush tells of it."""
+        """Note members that have fallen silent, and drop those that were for too long; the next flush tells of it."""
         if self.phase is Phase.SEALED:
             return
         late_ms = now_ms - self._swept_at_ms - limits.PING_MS
@@ -210,8 +216,19 @@ class Room:
             # This process itself was held up; the silence was its own.
             for seat in self._seats.values():
                 seat.deadline_ms += late_ms
-        for seat in [seat for seat in self._seats.values() if seat.deadline_ms <= now_ms]:
-            self._unseat(seat, ChangeKind.LOST)
+            self._listening_since_ms = now_ms
+        # After a shorter delay, too, there may be something that has come and was not read yet.
+        asof_ms = now_ms - max(0, late_ms)
+        for seat in list(self._seats.values()):
+            if seat.deadline_ms <= now_ms:
+                self._unseat(seat, ChangeKind.LOST)
+            elif not (seat.member.silent or seat.member.guest) and self._is_silent(seat, asof_ms):
+                self._change(seat, ChangeKind.SILENT, _with(seat.member, silent=True))
+
+    def _is_silent(self, seat: _Seat, now_ms: int) -> bool:
+        """Only a silence that this server has listened to counts: whoever follows slowly has not fallen silent."""
+        heard_ms = seat.deadline_ms - limits.MEMBER_DEADLINE_MS
+        return now_ms - max(heard_ms, self._listening_since_ms) >= limits.SILENT_MS
 
     def flush(self, now_ms: int) -> list[Command]:
         """What one turn of the loop owes to everybody: presence, and a heartbeat where one is due."""
@@ -231,7 +248,7 @@ class Room:
         """Handle one message of a client half."""
         seat = self._by_route.get(route)
         if isinstance(message, Ping) and seat is not None:
-            seat.deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
+            self._hear(seat, now_ms)
             return [Send(ROOM, Pong(message.ask, self.epoch), route)]
         if isinstance(message, Fetch):
             return self._fetch(route, message) if seat else [Send(ROOM, WhoAreYou(), route)]
@@ -242,10 +259,15 @@ class Room:
             return self._hello(route, message, now_ms)
         if seat is None:
             return [Send(ROOM, WhoAreYou(), route)]
-        seat.deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
+        self._hear(seat, now_ms)
         if isinstance(message, Posts):
             return self._posts(seat, message, now_ms)
         return self._request(seat, message)
+
+    def _hear(self, seat: _Seat, now_ms: int) -> None:
+        seat.deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
+        if seat.member.silent and self.phase is Phase.SERVING:
+            self._change(seat, ChangeKind.HEARD, _with(seat.member, silent=False))
 
     def _request(self, seat: _Seat, message: Message) -> list[Command]:
         match message:
@@ -254,7 +276,7 @@ class Room:
                 answer: Message = Found(ask, more, block)
             case AskMembers(ask):
                 # A list covers the changes that have not been published yet, so they must not be told again.
-                return [*self._tell_changes(), Send(ROOM, MembersAre(ask, self._rev, self.members), seat.route)]
+                return [*self._tell_changes(), Send(ROOM, self._members_are(ask), seat.route)]
             case Find(ask, nick):
                 found = self._by_nick.get(names.nick_key(nick))
                 answer = Located(ask, found.member) if found else _not_here(ask, nick)
@@ -271,6 +293,8 @@ class Room:
                 kind = ChangeKind.BACK if away is None else ChangeKind.AWAY
                 self._change(seat, kind, _with(seat.member, away=away))
                 answer = DoneMessage(ask)
+            case SetTopic(ask, topic):
+                answer = self._set_topic(seat, ask, topic)
             case SetServer(ask, server):
                 self._change(seat, ChangeKind.MOVED_HOUSE, _with(seat.member, server=server))
                 answer = DoneMessage(ask)
@@ -285,7 +309,6 @@ class Room:
         refusal = refuse_hello(hello, self.service)
         if refusal is not None:
             return [Send(ROOM, refusal, route)]
-        deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
         holder = self._by_route.get(route)
         if holder is not None and holder.member.peer != hello.peer:
             why = f"this connection is {holder.member.nick}'s; each participant has one of its own"
@@ -293,8 +316,9 @@ class Room:
         seat = self._seats.get(hello.peer)
         if seat is not None:
             self._by_route.pop(seat.route, None)
-            seat.route, seat.session, seat.deadline_ms = route, hello.session, deadline_ms
+            seat.route, seat.session = route, hello.session
             self._by_route[route] = seat
+            self._hear(seat, now_ms)
             if hello.server != seat.member.server:
                 self._change(seat, ChangeKind.MOVED_HOUSE, _with(seat.member, server=hello.server))
         else:
@@ -313,7 +337,7 @@ class Room:
                 since_ms=now_ms + self._utc_offset_ms,
                 away=hello.away,
             )
-            seat = self._seat(_Seat(member, hello.session, route, deadline_ms))
+            seat = self._seat(_Seat(member, hello.session, route, now_ms + limits.MEMBER_DEADLINE_MS))
             self._by_route[route] = seat
             self._note(ChangeKind.JOINED, member)
         return self._tell_changes() + self._welcome(seat, hello)
@@ -331,6 +355,8 @@ class Room:
             open=self.gate.open,
             rev=self._rev,
             members=None if hello.rev == self._rev else self.members,
+            topic=self.topic,
+            topic_by=self.topic_by,
         )
         return [Send(ROOM, welcome, seat.route)]
 
@@ -419,14 +445,26 @@ class Room:
         self._change(seat, ChangeKind.RENAMED, _with(seat.member, nick=nick), was)
         return DoneMessage(ask)
 
+    def _members_are(self, ask: int) -> Message:
+        return MembersAre(ask, self._rev, self.members, self.topic, self.topic_by)
+
+    def _set_topic(self, seat: _Seat, ask: int, topic: str) -> Message:
+        member = seat.member
+        if member.guest:
+            return Refused(ask, RefusalCode.NOT_MEMBER, "only members say what the room is about; a guest reads it")
+        if (topic, member.nick) != (self.topic, self.topic_by):  # else it is asked again, and was told before
+            self.topic, self.topic_by = topic, member.nick
+            self._note(ChangeKind.TOPIC, member, text=topic)
+        return DoneMessage(ask)
+
     def _change(self, seat: _Seat, kind: ChangeKind, member: Member, was: str = "") -> None:
         seat.member = member
         self._note(kind, member, was)
 
-    def _note(self, kind: ChangeKind, member: Member, was: str = "") -> None:
+    def _note(self, kind: ChangeKind, member: Member, was: str = "", text: str = "") -> None:
         if not member.guest:
             self._rev += 1
-            self._changes.append(Change(kind, member, was))
+            self._changes.append(Change(kind, member, was, text))
 
     def _tell_changes(self) -> list[Command]:
         """Publish what changed; always before anyone is sent a list that already has it."""
@@ -465,6 +503,6 @@ def _not_here(ask: int, nick: str) -> Refused:
     return Refused(ask, RefusalCode.NOT_HERE, f"{nick} is not here")
 
 
-def _with(member: Member, **changes: str | None) -> Member:
+def _with(member: Member, **changes: str | bool | None) -> Member:
     fields = {name: getattr(member, name) for name in member.__struct_fields__}
     return Member(**{**fields, **changes})

@@ -99,6 +99,7 @@ class Client:
         fresh: bool = False,
         since: int | None = None,
         flood: float = limits.FLOOD_POSTS_PER_S,
+        patient: bool = False,
         bind: str | None = None,
         data_dir: str | Path | None = None,  # noqa: ARG002  # see below
         ephemeral: bool = False,  # noqa: ARG002  # likewise
@@ -116,6 +117,8 @@ class Client:
             serve_first, min_n, term_s, fresh: as the options of `relevo chat`.
             since: show the messages from this seq on; None: the newest page of the history.
             flood: posts a second this client lets through; 0: any number.
+            patient: without zdns, or without anybody who may serve, say so in a `Fault` and go on looking until there
+                is one, however long that takes; otherwise the chat ends then.
             bind: own IP that others connect to; None: the one from which zdns is reached, bound on all.
             data_dir, ephemeral: where state is kept, and whether; nothing of a client is kept on disk yet.
             log_file: of the server half (with `-server` added to its name), and of this process if it has no log yet.
@@ -147,6 +150,7 @@ class Client:
             since=since,
             flood_per_s=flood,
             fresh=fresh,
+            patient=patient,
         )
         self._serve_first = serve_first
         self._term_ms = round(term_s * 1000)

@@ -24,6 +24,7 @@ from peer.intents import (
     Intent,
     Quit,
     Say,
+    SetTopic,
     Tell,
     UserIntent,
 )
@@ -39,11 +40,13 @@ from peer.notices import (
     Refusal,
     Relocated,
     StateChanged,
+    Topic,
 )
 from peer.notices import Message as MessageNotice
 from peer.outbox import FloodGate, Outbox, text_fault
 from peer.requests import BadRequest, Query, Request, Requests, status_notice, wish_of
 from peer.roster import Roster, member_lines
+from peer.schedule import Schedule
 from peer.session import Happening, Heard, Joined, Look, Orphaned, Outdated, Phase, Rejected, Session, Unserved
 from peer.timeline import FetchRange, HistoryQuery, SearchQuery, Shown, Timeline, post_id
 from wire import limits, names
@@ -91,7 +94,8 @@ class EngineOptions:
     `dns`: addresses of zdns, "tcp://host:port". `nick_fixed`: rather be refused than get a suffix. `serves`: there
     is a server half that may claim the name, so a name nobody serves is waited for. `since`: begin the messages with
     this seq instead of the newest `page`. `flood_per_s`: posts a second, 0 unbounded. `fresh`: the server half is
-    about to start over a name whose history nobody holds, so that needs no saying.
+    about to start over a name whose history nobody holds, so that needs no saying. `patient`: when there is no zdns, or
+    nobody who may serve, say so and go on looking, instead of leaving.
     """
 
     service: str
@@ -106,6 +110,7 @@ class EngineOptions:
     flood_per_s: float = limits.FLOOD_POSTS_PER_S
     page: int = limits.PAGE_ENTRIES
     fresh: bool = False
+    patient: bool = False
 
 
 class Engine:
@@ -122,6 +127,7 @@ class Engine:
         self._lookup = Lookup(options.dns)
         self._timeline = Timeline(options.page, options.since)
         self._requests = Requests()
+        self._schedule = Schedule()
         self._flood = FloodGate(options.flood_per_s)
         self._peer = ""
         self._born_as = ""  # the session id of the first history
@@ -259,11 +265,14 @@ class Engine:
 
     def _look(self, now_ms: int) -> None:
         self._commands += self._lookup.cancel(self._resolving)
-        # Who was in already does not wait long for zdns: the old server may be reachable without it.
-        deadline_ms = limits.SILENCE_MS if self._is_ready else limits.DNS_DEADLINE_MS
         request = Resolve(0, limits.PROTOCOL, self._service)
-        self._resolving, commands = self._lookup.ask(request, now_ms, deadline_ms)
+        self._resolving, commands = self._lookup.ask(request, now_ms, self._dns_deadline_ms)
         self._commands += commands
+
+    @property
+    def _dns_deadline_ms(self) -> int:
+        """Who was in already does not wait long: the old server may be reachable without it. Nor does who looks on."""
+        return limits.SILENCE_MS if self._is_ready or self.options.patient else limits.DNS_DEADLINE_MS
 
     def _resolved(self, outcome: Outcome, now_ms: int) -> None:
         if outcome.ask != self._resolving:
@@ -275,11 +284,14 @@ class Engine:
         else:
             where = ", ".join(endpoint.removeprefix("tcp://") for endpoint in self.options.dns)
             why = (
-                f"cannot reach zdns at {where} (no answer after {limits.DNS_DEADLINE_MS / 1000:g} s). Is it running? "
+                f"cannot reach zdns at {where} (no answer after {self._dns_deadline_ms / 1000:g} s). Is it running? "
                 "Try: relevo dns, or name another one with --dns HOST:PORT"
             )
-            self._report(Fault(code="no_zdns", message=why))
-            self._end(why, EXIT_UNAVAILABLE, now_ms)
+            self._fault_once("no_zdns", why)
+            if self.options.patient:
+                self._follow(*self._session.unresolved(now_ms), now_ms)
+            else:
+                self._end(why, EXIT_UNAVAILABLE, now_ms)
 
     def _rejected(self, refused: Refused, now_ms: int) -> None:
         code, message = refused.code.word, refused.message
@@ -300,12 +312,16 @@ class Engine:
         )
         if self.options.fresh and not self._is_ready:
             return  # our own server half is about to start over
-        if self._is_ready or self.options.serves:
+        if self._is_ready or self.options.serves or self.options.patient:
             self._fault_once("nobody_serves", why)
         else:
             self._nobody(f"nobody serves {self._service}: its history was last held by {holders}", " --fresh", now_ms)
 
     def _nobody(self, why: str, option: str, now_ms: int) -> None:
+        if self.options.patient:
+            why += f". Waiting for somebody who may serve; this one may not. To serve, start: relevo chat{option}"
+            self._fault_once("nobody_serves", why)
+            return
         why += f". This one may not serve; start it with: relevo chat{option}"
         self._report(Fault(code="nobody_serves", message=why))
         self._end(why, EXIT_UNAVAILABLE, now_ms)
@@ -315,6 +331,9 @@ class Engine:
         is_fresh = self._timeline.log not in ("", welcome.log)
         self._roster.open, self._roster.min_n = welcome.open, welcome.min_n
         changes = [] if welcome.members is None else self._roster.replace(welcome.rev, welcome.members)
+        self._roster.topic = Topic(text=welcome.topic, by=welcome.topic_by)
+        if joined.first or joined.moved:
+            self._schedule.begin()
         if is_fresh:
             self._start_over()
         self._be_called(welcome.nick)
@@ -429,6 +448,8 @@ class Engine:
             self._open_gate()
         if beat.rev > self._roster.rev:
             self._ask_members(now_ms)
+        self._schedule.beat(beat.next_handover_ms, now_ms)
+        self._tell_schedule(now_ms)
 
     def _presence(self, presence: Presence, now_ms: int) -> None:
         changes = self._roster.apply(presence)
@@ -439,7 +460,9 @@ class Engine:
 
     def _members_are(self, answer: MembersAre, now_ms: int) -> None:
         if answer.rev >= self._roster.rev:
-            self._tell_changes(self._roster.replace(answer.rev, answer.members), now_ms)
+            changes = self._roster.replace(answer.rev, answer.members)
+            self._roster.topic = Topic(text=answer.topic, by=answer.topic_by)
+            self._tell_changes(changes, now_ms)
 
     def _ask_members(self, now_ms: int) -> None:
         """The members list has a gap. Each heartbeat says so again until it is closed."""
@@ -464,6 +487,14 @@ class Engine:
         self._be_called(me.nick if me else self._nick)
         if not self.options.guest:
             self._report(*self._roster.news(changes), *self._roster.waiting())
+        self._report(*self._roster.topics(changes))
+        self._tell_schedule(now_ms)
+
+    def _tell_schedule(self, now_ms: int) -> None:
+        server = self._session.server
+        if server is not None:
+            member = next((member.nick for member in self._roster.members if member.server == server.id), "")
+            self._report(*self._schedule.news(self._session.epoch, server.name, member, now_ms))
 
     def _acked(self, first_counter: int, seqs: Iterable[int]) -> None:
         commands, committed = self._outbox.acked(first_counter, seqs)
@@ -568,6 +599,8 @@ class Engine:
             return
         if isinstance(wish, HistoryQuery | SearchQuery):
             self._go_on(intent, wish, now_ms)
+        elif isinstance(wish, wire_messages.SetTopic) and self._roster.topic == Topic(text=wish.topic, by=self._nick):
+            self._report(self._roster.topic)  # to the server it would be no change, so nothing would be told
         else:
             self._ask(intent, wish, now_ms)
 
@@ -610,6 +643,8 @@ class Engine:
                 self._go_on(request.intent, request.query, now_ms)
             case ChangeNick(name), Done():
                 self._be_called(names.check_nick(name))
+            case SetTopic(), Done():
+                pass  # it is told when the change comes, to everybody alike
             case GoAway(text), Done():
                 self._session.hello = msgspec.structs.replace(self._session.hello, away=text)
             case AskHandover(), Done():

@@ -61,6 +61,12 @@ class GoAway(_Intent, frozen=True, tag="away"):
     text: str | None = None
 
 
+class SetTopic(_Intent, frozen=True, tag="topic"):
+    """Say what the room is about; empty: nothing in particular. Answered by `Topic`, or `Refusal`."""
+
+    text: str
+
+
 class AskHandover(_Intent, frozen=True, tag="handover"):
     """Hand the server role over now, to the server of `to` (None: to anyone)."""
 
@@ -75,7 +81,9 @@ class Quit(_Intent, frozen=True, tag="quit"):
     """Leave."""
 
 
-UserIntent = Say | Tell | AskWho | AskHistory | AskSearch | ChangeNick | GoAway | AskHandover | AskStatus | Quit
+UserIntent = (
+    Say | Tell | AskWho | AskHistory | AskSearch | ChangeNick | GoAway | SetTopic | AskHandover | AskStatus | Quit
+)
 
 
 class HostServer(Struct, frozen=True):

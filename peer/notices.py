@@ -95,7 +95,10 @@ class Private(Notice, frozen=True, tag="private"):
 
 
 class MemberChanged(Notice, frozen=True, tag="member"):
-    """`state`: joined | left | lost | away | back | renamed (then `was` is the old name)."""
+    """`state`: joined | left | lost | away | back | renamed (then `was` is the old name) | silent | heard.
+
+    `silent`: not heard for a while, so perhaps soon `lost`; `heard`: after all, or again.
+    """
 
     name: str
     state: str
@@ -104,7 +107,7 @@ class MemberChanged(Notice, frozen=True, tag="member"):
 
 
 class MemberLine(Struct, frozen=True):
-    """One member in a `MembersList`. `state`: here | away; `since`: UTC milliseconds."""
+    """One member in a `MembersList`. `state`: here | away | silent; `since`: UTC milliseconds."""
 
     name: str
     state: str
@@ -140,6 +143,29 @@ class Relocated(Notice, frozen=True, tag="relocated"):
     reason: str
     pause_ms: int
     resent: int
+
+
+class Schedule(Notice, frozen=True, tag="schedule"):
+    """Who serves, and for how long: `next_handover_in_s` from now, None when none is planned.
+
+    `member` is the nick of the member whose machine serves; empty when it takes part without a person. Said at
+    joining and whenever one of these changes, not as the seconds go by.
+    """
+
+    epoch: int
+    server: str
+    member: str
+    next_handover_in_s: float | None
+
+
+class Topic(Notice, frozen=True, tag="topic"):
+    """What the room is about (empty: nothing in particular), and who said so.
+
+    Told when in, if there is one, and at each change, the own ones as well.
+    """
+
+    text: str
+    by: str
 
 
 class StateChanged(Notice, frozen=True, tag="state"):
@@ -217,7 +243,8 @@ class Bye(Notice, frozen=True, tag="bye"):
     exit: int = 0
 
 
-# Which notice answers a request that has no tag, by the request's `do`. `nick` and `away` have none of their own.
+# Which notice answers a request that has no tag, by the request's `do`. `nick`, `away` and `topic` have none of their
+# own: what comes of them is told to everybody alike.
 ANSWERS: dict[str, type[Notice]] = {
     "who": MembersList,
     "history": HistoryPage,
@@ -237,6 +264,8 @@ AnyNotice = (
     | HistoryPage
     | FoundMessages
     | Relocated
+    | Schedule
+    | Topic
     | StateChanged
     | Status
     | HandedOver

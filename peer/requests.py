@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from peer.intents import AskHandover, AskHistory, AskSearch, AskStatus, AskWho, ChangeNick, GoAway, UserIntent
+from peer.intents import AskHandover, AskHistory, AskSearch, AskStatus, AskWho, ChangeNick, GoAway, SetTopic, UserIntent
 from peer.notices import MoveLine, ServerLine, Status
 from peer.timeline import HistoryQuery, SearchQuery
 from wire import limits, names
@@ -122,6 +122,10 @@ def wish_of(intent: UserIntent, head: int) -> Message | Query:
         case GoAway(text):
             _check_text(text or "", limits.AWAY_CHARS_MAX)
             return SetAway(0, text)
+        case SetTopic(text):
+            topic = " ".join(text.split())  # it is shown on one line
+            _check_text(topic, limits.ROOM_TOPIC_CHARS_MAX)
+            return wire_messages.SetTopic(0, topic)
         case AskHandover(to):
             return HandOver(0, _check_nick(to) if to else "")
         case _:

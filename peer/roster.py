@@ -1,8 +1,8 @@
-"""Who is here, as this participant knows it, and how many are still waited for; pure."""
+"""Who is here, as this participant knows it, how many are still waited for, and what the room is about; pure."""
 
 from collections.abc import Sequence
 
-from peer.notices import MemberChanged, MemberLine, Waiting
+from peer.notices import MemberChanged, MemberLine, Topic, Waiting
 from wire.messages import Change, ChangeKind, Member, Presence
 from wire.names import nick_key
 
@@ -13,12 +13,17 @@ _STATES = {
     ChangeKind.AWAY: "away",
     ChangeKind.BACK: "back",
     ChangeKind.RENAMED: "renamed",
+    ChangeKind.SILENT: "silent",
+    ChangeKind.HEARD: "heard",
 }
+# What is no news to whom it is about: by the time one can read it, it is over.
+_OF_OTHERS = (ChangeKind.JOINED, ChangeKind.LEFT, ChangeKind.LOST, ChangeKind.SILENT, ChangeKind.HEARD)
 
 
 class Roster:
     """The members list with its number, `rev`, kept current by changes, and compared when it had to be fetched anew.
 
+    The topic is part of what `rev` counts; whoever replaces the list sets `topic` as well.
     Invariant: `members` is exactly the server's list `rev`; a change that does not fit is not applied.
     """
 
@@ -28,6 +33,8 @@ class Roster:
         self.is_known = False
         self.open = False
         self.min_n = 0
+        self.topic = Topic(text="", by="")
+        self._topic_told = self.topic
         self._me = me
         self._members: dict[str, Member] = {}
         self._waiting_told: tuple[int, int] | None = None
@@ -76,6 +83,8 @@ class Roster:
                 self._members.pop(change.member.peer, None)
             else:
                 self._members[change.member.peer] = change.member
+            if change.kind is ChangeKind.TOPIC:
+                self.topic = _topic(change)
         self.rev = presence.rev
         return changes
 
@@ -89,11 +98,17 @@ class Roster:
             if change.kind in _STATES
             and not change.member.guest
             and change.was != change.member.nick
-            and (
-                change.member.peer != self._me
-                or change.kind not in (ChangeKind.JOINED, ChangeKind.LEFT, ChangeKind.LOST)
-            )
+            and (change.member.peer != self._me or change.kind not in _OF_OTHERS)
         ]
+
+    def topics(self, changes: Sequence[Change]) -> list[Topic]:
+        """What the room was said to be about, one after the other; and what it is about now, if that was missed."""
+        topics = [_topic(change) for change in changes if change.kind is ChangeKind.TOPIC]
+        last = topics[-1] if topics else self._topic_told
+        if self.topic != last and (self.topic.text or last.text):
+            topics.append(self.topic)
+        self._topic_told = self.topic
+        return topics
 
     def waiting(self) -> list[Waiting]:
         """How many of how many are here, if that changed and the chat has not begun; and once more when it begins."""
@@ -114,13 +129,17 @@ def member_lines(members: Sequence[Member], serving: str) -> tuple[MemberLine, .
     return tuple(
         MemberLine(
             name=member.nick,
-            state="here" if member.away is None else "away",
+            state="silent" if member.silent else "here" if member.away is None else "away",
             serving=bool(serving) and member.server == serving,
             since=member.since_ms,
         )
         for member in members
         if not member.guest
     )
+
+
+def _topic(change: Change) -> Topic:
+    return Topic(text=change.text, by=change.member.nick)
 
 
 def _notice(change: Change) -> MemberChanged:
@@ -145,4 +164,6 @@ def _difference(old: dict[str, Member], members: Sequence[Member]) -> list[Chang
             changes.append(Change(ChangeKind.RENAMED, member, was.nick))
         if was.away != member.away:
             changes.append(Change(ChangeKind.BACK if member.away is None else ChangeKind.AWAY, member))
+        if was.silent != member.silent:
+            changes.append(Change(ChangeKind.SILENT if member.silent else ChangeKind.HEARD, member))
     return changes

@@ -14,6 +14,7 @@ from wire.errors import InvariantViolated, RefusalCode
 from wire.messages import (
     Bye,
     DnsReply,
+    Heartbeat,
     Hello,
     Message,
     Moved,
@@ -272,7 +273,8 @@ class Session:
             if self._known is not None and self._lived_epoch:
                 self._attach(self._known, self.epoch, Phase.JOINING, now_ms)
             else:
-                self._look_later()
+                # Waiting for its answer was pause enough.
+                self._commands.append(StartTimer(_Timer.LOOK, limits.SEARCH_AGAIN_MS))
         return self._take()
 
     def _found(self, record: Record, now_ms: int) -> None:
@@ -575,6 +577,8 @@ class Session:
 
 
 def _keep_early(route: _Route, message: Message) -> None:
-    """Keep what a server publishes before its welcome has come over the other link."""
-    if isinstance(message, Published | Presence | Opened) and len(route.early) < _EARLY_MAX:
+    """Keep what a server publishes before its welcome has come over the other link; of heartbeats the last."""
+    if isinstance(message, Heartbeat):
+        route.early = [other for other in route.early if not isinstance(other, Heartbeat)]
+    if isinstance(message, Published | Heartbeat | Presence | Opened) and len(route.early) < _EARLY_MAX:
         route.early.append(message)

@@ -49,6 +49,7 @@ class RefusalCode(enum.IntEnum):
     FLOOD = 21
     HANDOVER_FAILED = 22
     HISTORY_FULL = 23
+    NOT_MEMBER = 24
 
     @property
     def word(self) -> str:

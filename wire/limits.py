@@ -1,7 +1,7 @@
 """Every bound and interval, with its unit and its reason; relations are checked on import; pure."""
 
 # The protocol's own version. It goes into every hello; two sides that differ refuse each other by name.
-PROTOCOL = 1
+PROTOCOL = 2
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -16,12 +16,13 @@ ENDPOINTS_MAX = 8  # addresses one server may publish
 # --- texts and frames ---
 TEXT_BYTES_MAX = 8 * KIB  # one post, in UTF-8: a pasted stack trace fits
 AWAY_CHARS_MAX = 100
+ROOM_TOPIC_CHARS_MAX = 200  # chosen: what the room is about, on one line of a wide terminal
 MEMBER_BYTES_MAX = 1 * KIB  # one member in a list: two ids in ASCII, a nick and a reason in up to 4 bytes a character
 QUERY_CHARS_MAX = 200
 MESSAGE_CHARS_MAX = 500  # a refusal's sentence
 FRAME_BYTES_MAX = 1 * MIB  # ZMQ_MAXMSGSIZE, and again in the codec; the largest honest frame is a dump chunk
 FRAMES_MAX = 4  # parts one message may have; ZeroMQ itself sets no bound
-TOPIC_BYTES_MAX = 512  # what an XPUB takes from a subscriber
+TOPIC_BYTES_MAX = 512  # of PUB/SUB: what an XPUB takes from a subscriber
 
 # --- posts ---
 OUTBOX_POSTS_MAX = 10_000  # posts one author may have waiting; the next is refused, not dropped
@@ -53,6 +54,7 @@ REV_GAP = 1_000_000  # more changes of presence than a server that fails at once
 HEARTBEAT_MS = 500
 SILENCE_MS = 2_500  # without heartbeat or answer: the server is looked up anew. Five heartbeats
 PING_MS = 1_000
+SILENT_MS = 2_500  # without a ping: the member is told as silent. Two pings, and half of one for a busy machine
 MEMBER_DEADLINE_MS = 6_000  # without a ping: the member is lost. Six pings
 HELLO_RETRY_MS = 500
 AHEAD_MS = 15_000  # links to an announced server that are not used for so long are closed
@@ -106,9 +108,11 @@ assert SEQS_REMEMBERED >= POSTS_IN_FLIGHT_MAX
 assert POSTS_BYTES_MAX >= TEXT_BYTES_MAX
 assert FRAME_BYTES_MAX >= BLOCK_BYTES_MAX + TEXT_BYTES_MAX + KIB, "a block may end with one entry of full size"
 assert MEMBER_BYTES_MAX > 2 * ID_CHARS_MAX + 4 * NICK_CHARS_MAX + 4 * AWAY_CHARS_MAX + 64, "UTF-8 takes up to 4 bytes"
-assert FRAME_BYTES_MAX >= MEMBERS_MAX * MEMBER_BYTES_MAX, "a members list is one frame"
+assert FRAME_BYTES_MAX >= MEMBERS_MAX * MEMBER_BYTES_MAX + 4 * ROOM_TOPIC_CHARS_MAX + KIB, "a members list is one frame"
 assert SILENCE_MS >= 4 * HEARTBEAT_MS
 assert MEMBER_DEADLINE_MS >= 4 * PING_MS
+assert SILENT_MS > 2 * PING_MS, "one lost ping is no silence"
+assert SILENT_MS + 2 * PING_MS < MEMBER_DEADLINE_MS, "who falls silent is told so, a sweep before it is lost at least"
 assert DNS_DEADLINE_MS > 2 * DNS_ATTEMPT_MS
 assert TALK_SILENCE_MS > 2 * TALK_PING_MS
 assert SEAL_WITHIN_ENTRIES <= BLOCK_ENTRIES_MAX

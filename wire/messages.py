@@ -18,6 +18,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
 MaybeId = Annotated[str, Meta(max_length=limits.ID_CHARS_MAX)]
 NickText = Annotated[str, Meta(max_length=4 * limits.NICK_CHARS_MAX)]  # checked by names.check_nick where it counts
 Text = Annotated[str, Meta(max_length=limits.TEXT_BYTES_MAX)]
+TopicText = Annotated[str, Meta(max_length=limits.ROOM_TOPIC_CHARS_MAX)]
 Sentence = Annotated[str, Meta(max_length=limits.MESSAGE_CHARS_MAX)]
 Endpoint = Annotated[str, Meta(min_length=1, max_length=limits.ENDPOINT_CHARS_MAX)]
 Endpoints = Annotated[tuple[Endpoint, ...], Meta(max_length=limits.ENDPOINTS_MAX)]
@@ -88,7 +89,10 @@ class Entry(_Record, frozen=True):
 
 
 class Member(_Record, frozen=True):
-    """Somebody the room knows. A guest posts or reads but takes no part: it is neither listed nor counted."""
+    """Somebody the room knows. A guest posts or reads but takes no part: it is neither listed nor counted.
+
+    `silent`: it has not been heard for limits.SILENT_MS; never said of a guest.
+    """
 
     peer: Id
     nick: NickText
@@ -96,10 +100,11 @@ class Member(_Record, frozen=True):
     server: MaybeId  # the server half on the same machine; empty: none
     since_ms: Natural  # UTC
     away: Annotated[str, Meta(max_length=limits.AWAY_CHARS_MAX)] | None = None
+    silent: bool = False
 
 
 class ChangeKind(enum.IntEnum):
-    """What happened to a member."""
+    """What happened to a member, or what a member did to the room."""
 
     JOINED = 1
     LEFT = 2
@@ -108,14 +113,18 @@ class ChangeKind(enum.IntEnum):
     BACK = 5
     RENAMED = 6
     MOVED_HOUSE = 7  # has another server half now
+    SILENT = 8  # not heard for limits.SILENT_MS
+    HEARD = 9  # is silent no more
+    TOPIC = 10  # has said what the room is about
 
 
 class Change(_Record, frozen=True):
-    """One change of presence; `was` is the old nick when renamed."""
+    """One change of presence, or of the topic; `was` is the old nick when renamed, `text` the new topic."""
 
     kind: ChangeKind
     member: Member
     was: NickText = ""
+    text: TopicText = ""
 
 
 class Move(_Record, frozen=True):
@@ -145,6 +154,8 @@ class RoomState(_Record, frozen=True):
     term_ms: Natural
     moves: Annotated[tuple[Move, ...], Meta(max_length=limits.MOVES_KEPT)]
     silent_ms: Annotated[tuple[Natural, ...], Meta(max_length=limits.MEMBERS_MAX)] = ()
+    topic: TopicText = ""
+    topic_by: NickText = ""
 
 
 class CallUpKind(enum.IntEnum):
@@ -484,6 +495,16 @@ class LinkAsk(Message, frozen=True, tag=44):
     source: ServerInfo
 
 
+class SetTopic(Message, frozen=True, tag=45):
+    """A member to the active server: the room is about `topic` (empty: nothing). Answer: `Done`, or NOT_MEMBER.
+
+    It is told as a change of presence, so that a lost word of it is noticed as one of those is.
+    """
+
+    ask: Ask
+    topic: TopicText
+
+
 class LinkAt(Message, frozen=True, tag=54):
     """A standby to the active server: connect here for `move`."""
 
@@ -497,7 +518,7 @@ class LinkAt(Message, frozen=True, tag=54):
 class Welcome(Message, frozen=True, tag=50):
     """The active server to a client half: you are in, as `nick`. `head` is the last seq there is to see.
 
-    `members` is None when the list the client already has (`Hello.rev`) is current.
+    `members` is None when the list the client already has (`Hello.rev`) is current. `topic_by`: who said so.
     """
 
     protocol: Natural
@@ -510,6 +531,8 @@ class Welcome(Message, frozen=True, tag=50):
     open: bool
     rev: Natural
     members: tuple[Member, ...] | None
+    topic: TopicText = ""
+    topic_by: NickText = ""
 
 
 class Moved(Message, frozen=True, tag=51):
@@ -563,11 +586,13 @@ class Found(Message, frozen=True, tag=58):
 
 
 class MembersAre(Message, frozen=True, tag=59):
-    """Answer to `AskMembers`."""
+    """Answer to `AskMembers`; `topic` and who said so are part of what `rev` counts."""
 
     ask: Ask
     rev: Natural
     members: tuple[Member, ...]
+    topic: TopicText = ""
+    topic_by: NickText = ""
 
 
 class Located(Message, frozen=True, tag=60):
@@ -614,6 +639,7 @@ ToServer = (
     | Ping
     | Bye
     | LinkAsk
+    | SetTopic
 )
 ToClient = (
     Welcome
@@ -661,7 +687,7 @@ class Heartbeat(Message, frozen=True, tag=71):
 
 
 class Presence(Message, frozen=True, tag=72):
-    """Changes of presence; they lead from members list `rev - len(changes)` to members list `rev`."""
+    """Changes of presence and topic; they lead from members list `rev - len(changes)` to members list `rev`."""
 
     epoch: Natural
     rev: Natural

@@ -95,6 +95,76 @@ def test_leaving_and_being_lost_are_told_apart(chat: Start) -> None:
     assert [member["name"] for member in ana.until("members")["members"]] == ["ana"]
 
 
+def test_a_member_that_stands_still_is_silent_and_then_heard_again(chat: Start) -> None:
+    ana = chat("ana", "-s", "--term", "0")
+    ana.ready()
+    bo = chat("bo")
+    bo.ready()
+    bo.signal(signal.SIGSTOP)
+    ana.until("member", name="bo", state="silent")
+    ana.do("who")
+    states = {member["name"]: member["state"] for member in ana.until("members")["members"]}
+    assert states == {"ana": "here", "bo": "silent"}
+    bo.signal(signal.SIGCONT)
+    ana.until("member", name="bo", state="heard")
+    ana.do("who")
+    assert {member["state"] for member in ana.until("members")["members"]} == {"here"}
+    told = [event["state"] for event in ana.seen if event["event"] == "member"]
+    assert told == ["joined", "silent", "heard"]
+
+
+def test_a_topic_is_everybodys_and_a_newcomers_after_a_handover_too(chat: Start) -> None:
+    ana = chat("ana", "-s", "--term", "0")
+    ana.ready()
+    bo = chat("bo")
+    bo.ready()
+    ana.do("topic", text="tea & cake")
+    for person in (ana, bo):
+        topic = person.until("topic")
+        assert (topic["text"], topic["by"]) == ("tea & cake", "ana")
+    hand_over(ana, "bo")
+    cy = chat("cy", "--no-serve")
+    assert cy.ready()["server"] == "bo"
+    assert cy.until("topic")["text"] == "tea & cake"
+    cy.do("topic", text="")
+    for person in (ana, bo, cy):
+        assert person.until("topic", text="")["by"] == "cy"
+        assert len([event for event in person.seen if event["event"] == "topic"]) == 2
+    cy.do("topic", text="x" * (limits.ROOM_TOPIC_CHARS_MAX + 1))
+    refused = cy.until("refused")
+    assert (refused["code"], refused["what"]) == ("too_long", "topic")
+
+
+def test_the_schedule_says_who_serves_and_for_how_long(chat: Start) -> None:
+    ana = chat("ana", "-s", "--term", "40")
+    ana.ready()
+    schedule = ana.until("schedule", member="ana")
+    assert (schedule["epoch"], schedule["server"]) == (1, "ana")
+    assert 0 < schedule["next_handover_in_s"] <= 40
+    bo = chat("bo")
+    bo.ready()
+    assert bo.until("schedule", epoch=1)["member"] == "ana"
+    hand_over(ana, "bo")
+    for person in (ana, bo):
+        schedule = person.until("schedule", epoch=2)
+        assert (schedule["server"], schedule["member"]) == ("bo", "bo")
+        assert 30 < schedule["next_handover_in_s"] <= 40
+    bo.do("nick", name="zoe")
+    assert ana.until("schedule", member="zoe")["epoch"] == 2
+    told = [event for event in ana.seen if event["event"] == "schedule"]
+    assert len(told) == 3, "a schedule is not told as the seconds go by"
+
+
+def hand_over(chat: Chat, to: str) -> None:
+    """Have the role handed over as soon as the server half of `to` stands by."""
+    while True:
+        chat.do("handover", to=to)
+        answer = chat.until("handed_over", "refused")
+        if answer["event"] == "handed_over":
+            return
+        assert answer["code"] in ("no_standby", "busy", "handover_failed"), answer
+
+
 def test_presence_status_and_who_serves(chat: Start) -> None:
     ana = chat("ana", "-s", "--term", "0")
     ana.ready()

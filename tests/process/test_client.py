@@ -3,13 +3,15 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from peer import Client, ClientError, PostRefused, RequestRefused, TellFailed, client, notices
+from peer import Client, ClientError, PostRefused, RequestRefused, TellFailed, client, intents, notices
 from tests.support.processes import PATIENCE_S, Zdns, free_port
 
 Scenario = Callable[[Callable[..., Awaitable[Client]]], Awaitable[None]]
@@ -142,8 +144,8 @@ def test_leaving_hands_over_and_ends_the_server_half(zdns: Zdns) -> None:
 def test_a_server_half_that_dies_is_replaced(zdns: Zdns) -> None:
     async def scenario(join: Callable[..., Awaitable[Client]]) -> None:
         ana, bo = await join("ana", serve_first=True), await join("bo")
-        pid = bo.server_pid
-        assert pid is not None
+        while (pid := bo.server_pid) is None:
+            await asyncio.sleep(0.01)  # one may be in before the own server half has been started
         os.kill(pid, signal.SIGKILL)
         await hand_over(ana, "bo")
         assert bo.server_pid not in (None, pid)
@@ -164,6 +166,66 @@ def test_without_a_zdns_joining_fails_in_time() -> None:
         assert error.value.exit_code == 69
 
     asyncio.run(scenario())
+
+
+def test_a_patient_client_says_once_that_there_is_no_zdns_and_comes_in_when_there_is(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def scenario() -> None:
+        chat = Client(dns=f"127.0.0.1:{port}", bind="127.0.0.1", name="ana", patient=True)
+        chat.start()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                fault = await until(chat, notices.Fault)
+                assert fault.code == "no_zdns"
+                assert str(port) in fault.message
+                with Zdns(tmp_path, port):
+                    came_at = time.monotonic()
+                    told = []
+                    async for notice in chat:
+                        told.append(notice)
+                        if isinstance(notice, notices.Ready):
+                            break
+                    # Two looks at zdns, and the wait for somebody who would rather serve; a loaded machine besides.
+                    assert time.monotonic() - came_at < 10
+                    assert not [notice for notice in told if isinstance(notice, notices.Fault)]
+                    assert await chat.post("at last") == 1
+                    await chat.close()
+        finally:
+            await chat.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_patient_client_that_may_not_serve_waits_for_one_that_does(zdns: Zdns) -> None:
+    async def scenario(join: Callable[..., Awaitable[Client]]) -> None:
+        cy = make(zdns, "cy", serve=False, patient=True)
+        cy.start()
+        try:
+            assert (await until(cy, notices.Fault)).code == "nobody_serves"
+            await join("ana", serve_first=True)
+            assert (await until(cy, notices.Ready)).server == "ana"
+        finally:
+            await cy.close()
+
+    play(zdns, scenario)
+
+
+def test_guests_are_told_topic_and_schedule_and_may_set_neither(zdns: Zdns) -> None:
+    async def scenario(join: Callable[..., Awaitable[Client]]) -> None:
+        ana = await join("ana", serve_first=True, term_s=90)
+        ana.ask(intents.SetTopic("tea"))
+        assert await until(ana, notices.Topic) == notices.Topic(text="tea", by="ana")
+        guest = await join(guest=True)
+        assert await until(guest, notices.Topic) == notices.Topic(text="tea", by="ana")
+        schedule = await until(guest, notices.Schedule)
+        assert (schedule.member, schedule.server) == ("ana", "ana")
+        assert 0 < schedule.next_handover_in_s <= 90
+        guest.ask(intents.SetTopic("mine"))
+        refusal = await until(guest, notices.Refusal)
+        assert (refusal.code, refusal.what) == ("not_member", "topic")
+
+    play(zdns, scenario)
 
 
 def test_notices_nobody_takes_are_dropped_from_the_oldest_on_and_said(

@@ -55,6 +55,10 @@ class View:
     received: dict[str, str] = field(default_factory=dict)  # id -> text of the private texts shown
     faults: list[str] = field(default_factory=list)
     members: tuple[str, ...] | None = None  # the last answer to `who`
+    silent: list[str] = field(default_factory=list)  # who is, as far as was told
+    changes: list[tuple[str, str]] = field(default_factory=list)  # who, and what happened to them
+    topic: str = ""
+    scheduled_epoch: int = 0  # of the last word about the next handover
     name: str = ""
 
 
@@ -71,6 +75,7 @@ class Checkers:
         self.record: Record | None = None
         self.views: dict[str, View] = {}  # the present incarnation of each client half that lives
         self.lost_logs: list[str] = []
+        self.topic: str | None = None  # what everybody must see in the end; None: that is not known
         self._past: list[View] = []
         self._terms: dict[int, _Term] = {}
         self._granted: dict[str, int] = {}  # log -> its highest epoch granted
@@ -117,6 +122,10 @@ class Checkers:
         """A user posts."""
         self.views[node].unanswered[tag] = text
 
+    def sets_topic(self, topic: str) -> None:
+        """A user says what the room is about; nobody else does, and no server dies before it is told."""
+        self.topic = topic
+
     def tells(self, node: str, tag: str, receiver: str) -> None:
         """A user writes to another one in private."""
         self.views[node].untold[tag] = receiver
@@ -162,6 +171,7 @@ class Checkers:
         if holders and not was.ended:
             raise Broken(f"the history of epoch {was.epoch} was given up while {', '.join(holders)} holds it")
         self.lost_logs.append(was.log)
+        self.topic = None
 
     # --- the network ----------------------------------------------------------------------------------------------
 
@@ -283,6 +293,15 @@ class Checkers:
                 view.faults.append(code)
             case notices.MembersList(members=members):
                 view.members = tuple(line.name for line in members)
+                view.silent = [line.name for line in members if line.state == "silent"]
+            case notices.MemberChanged():
+                self._member_changed(view, notice)
+            case notices.Topic(text=text):
+                view.topic = text
+            case notices.Schedule(epoch=epoch):
+                if epoch != view.epoch:
+                    raise Broken(f"{node} is told the schedule of epoch {epoch} in epoch {view.epoch}")
+                view.scheduled_epoch = epoch
             case _:
                 pass
 
@@ -290,6 +309,15 @@ class Checkers:
         if epoch < view.epoch or (same_is_new and epoch == view.epoch):
             raise Broken(f"{view.node} goes from epoch {view.epoch} to epoch {epoch}")
         view.epoch = epoch
+
+    def _member_changed(self, view: View, changed: notices.MemberChanged) -> None:
+        view.changes.append((changed.name, changed.state))
+        if changed.state == "silent":
+            if changed.name in view.silent:
+                raise Broken(f"{view.node} is told twice that {changed.name} is silent")
+            view.silent.append(changed.name)
+        elif changed.name in view.silent and changed.state in ("joined", "left", "lost", "heard"):
+            view.silent.remove(changed.name)
 
     def _shows(self, view: View, message: notices.Message) -> None:
         term = self._terms.get(message.epoch)
@@ -382,6 +410,10 @@ class Checkers:
                 )
             elif view.untold:
                 missing.append(f"{node} waits for {len(view.untold)} private texts")
+            elif self.topic not in (None, view.topic):
+                missing.append(f"{node} shows the topic {view.topic!r}, not {self.topic!r}")
+            elif view.scheduled_epoch != self.record.epoch:
+                missing.append(f"{node} was told when epoch {view.scheduled_epoch} ends, not {self.record.epoch}")
             elif head and (view.log, view.last) != (log, head):
                 missing.append(f"{node} shows up to {view.last} of {view.log}; the head is {head} of {log}")
         for (of, seq), post in self._acked.items():

@@ -134,10 +134,15 @@ def _newcomer(town: Town, *, fresh: bool = False) -> None:
 
 
 def encore(town: Town) -> None:
-    """The room works: everybody posts once more, and the role moves once more if there is anybody to take it."""
+    """The room works: everybody posts once more, and the role moves once more if there is anybody to take it.
+
+    A topic set before is there after.
+    """
     world, checkers = town.world, town.checkers
     for host in town.clients():
         town.say(host)
+    for host in [host for host in town.clients() if not host.guest][:1]:
+        town.set_topic(host, f"what {host.name} likes")
     if len(town.standing()) > 1 and town.clients() and checkers.record is not None:
         epoch, asker = checkers.record.epoch, town.clients()[0]
 
@@ -156,7 +161,7 @@ def encore(town: Town) -> None:
 
 
 def check_members(town: Town) -> None:
-    """Everybody sees the same members: those who are there."""
+    """Everybody sees the same members: those who are there, and none of them as silent."""
     world, checkers = town.world, town.checkers
     world.run(world.now_ms + MEMBERS_WITHIN_MS)
     for host in town.clients():
@@ -165,9 +170,9 @@ def check_members(town: Town) -> None:
 
     def wrong() -> list[str]:
         return [
-            f"{node} sees {view.members}"
+            f"{node} sees {view.members}, of them silent {view.silent}"
             for node, view in checkers.views.items()
-            if view.members is None or sorted(view.members) != there
+            if view.members is None or sorted(view.members) != there or view.silent
         ]
 
     if not world.run(world.now_ms + MEMBERS_WITHIN_MS, lambda: not wrong()):

@@ -437,3 +437,91 @@ def test_the_gate_travels_with_the_handover() -> None:
     town.add(Host("cy"))
     settle(town, WITHIN_MS)
     assert town.checkers.head == 2
+
+
+# --- who is silent, and the topic ---
+
+
+def changes_of(town: Town) -> set[tuple[str, str]]:
+    """What anybody was told of anybody."""
+    return {change for view in town.checkers.views.values() for change in view.changes}
+
+
+def forget_changes(town: Town) -> None:
+    """From now on."""
+    for view in town.checkers.views.values():
+        view.changes.clear()
+
+
+@pytest.mark.parametrize("term_ms", [200, 900, 3_000])
+def test_while_the_role_wanders_nobody_seems_to_come_or_go_or_fall_silent(term_ms: int) -> None:
+    town = Town(seed=5, term_ms=term_ms)
+    town.zdns.start()
+    for name in ("ana", "bo", "cy"):
+        town.add(Host(name, serve_first=name == "ana"))
+    town.add(Host("dee", serves=False))
+    town.add(Host("reader", serves=False, guest=True))
+    settle(town, WITHIN_MS)
+    town.world.run(town.world.now_ms + 200)
+    forget_changes(town)
+    town.world.run(town.world.now_ms + 15_000)
+    assert epoch_of(town) > 5
+    assert changes_of(town) == set()
+
+
+@pytest.mark.parametrize(("kind", "handled"), [(Granted, True), (TakeOver, False)])
+def test_a_failover_makes_nobody_fall_silent(kind: type[Message], handled: bool) -> None:
+    town = make_town()
+    forget_changes(town)
+    strike_at(town, kind, killing(town, "bo"), handled=handled)
+    hand_over(town)
+    town.world.run(town.world.now_ms + 10_000)
+    assert epoch_of(town) >= 3
+    assert changes_of(town) == set()
+    finish(town)
+
+
+def test_a_server_that_stood_still_calls_nobody_silent() -> None:
+    town = make_town()
+    forget_changes(town)
+    pausing(town, "ana", 5_000)("", "")
+    town.world.run(town.world.now_ms + 12_000)
+    assert changes_of(town) == set()
+    finish(town)
+
+
+def test_a_member_that_stands_still_falls_silent_and_is_heard_again() -> None:
+    town = make_town()
+    forget_changes(town)
+    town.pause("cy", 4_500)
+    town.world.run(town.world.now_ms + 3_600)
+    assert changes_of(town) == {("cy", "silent")}
+    hand_over(town, by="ana")
+    town.world.run(town.world.now_ms + 3_000)
+    assert [town.checkers.views[name].changes for name in ("ana", "bo")] == [[("cy", "silent"), ("cy", "heard")]] * 2
+    assert epoch_of(town) == 2
+    finish(town)
+
+
+def test_the_topic_travels_with_the_role_and_newcomers_see_it() -> None:
+    town = make_town()
+    town.set_topic(town.hosts["cy"], "tea")
+    for turn in range(3):
+        hand_over(town)
+        wait_for_epoch(town, turn + 2)
+    town.add(Host("dee", serves=False))
+    town.add(Host("reader", serves=False, guest=True))
+    settle(town, WITHIN_MS)
+    assert [view.topic for view in town.checkers.views.values()] == ["tea"] * 5
+    finish(town)
+
+
+@pytest.mark.parametrize("kind", [Prepare, Sealed, Ready, Transfer, TakeOver, Took])
+def test_a_topic_set_in_the_middle_of_a_handover_is_everybodys(kind: type[Message]) -> None:
+    town = make_town()
+    strike_at(town, kind, lambda _sender, _receiver: town.set_topic(town.hosts["cy"], "cake"))
+    hand_over(town)
+    wait_for_epoch(town, 2)
+    settle(town, WITHIN_MS)
+    assert [view.topic for view in town.checkers.views.values()] == ["cake"] * 3
+    finish(town)

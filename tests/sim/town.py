@@ -212,6 +212,12 @@ class Town:
         self.checkers.tells(host.name, tag, to.name)
         self.ask(host, intents.Tell(to=to.name, text=f"for {to.name}: {tag}", tag=tag))
 
+    def set_topic(self, host: Host, topic: str) -> None:
+        """The user of `host` says what the room is about."""
+        if host.has_live_client and not host.guest:
+            self.checkers.sets_topic(topic)
+            self.ask(host, intents.SetTopic(text=topic))
+
     def quit(self, host: Host) -> None:
         """The user of `host` leaves; its server half hands over first, and outlives the screen for that."""
         self.ask(host, intents.Quit())

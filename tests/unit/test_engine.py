@@ -2,6 +2,7 @@
 
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from peer.intents import (
     HostServer,
     Quit,
     Say,
+    SetTopic,
     Tell,
 )
 from peer.notices import (
@@ -35,8 +37,10 @@ from peer.notices import (
     Ready,
     Refusal,
     Relocated,
+    Schedule,
     StateChanged,
     Status,
+    Topic,
     Waiting,
 )
 from peer.notices import Message as MessageNotice
@@ -254,7 +258,8 @@ def test_a_room_that_has_not_begun_says_whom_it_waits_for() -> None:
     play.say("feed-1", m.Presence(1, 2, (Change(ChangeKind.JOINED, member("bo")),)))
     assert play.notices == [MemberChanged(name="bo", state="joined"), Waiting(here=2, need=2, members=("me", "bo"))]
     assert play.say("feed-1", m.Opened(1)) == []
-    assert play.say("feed-1", m.Heartbeat(1, 0, 2, True, -1)) == []
+    play.say("feed-1", m.Heartbeat(1, 0, 2, True, -1))
+    assert play.told(Waiting) == []
 
 
 def test_a_heartbeat_reveals_an_opening_that_was_missed() -> None:
@@ -262,7 +267,8 @@ def test_a_heartbeat_reveals_an_opening_that_was_missed() -> None:
     play.start()
     play.resolve(m.NameState.SERVED)
     play.welcome(min_n=2, open=False, members=(member(ME, "me"),))
-    assert play.say("feed-1", m.Heartbeat(1, 0, 1, True, -1)) == [Waiting(here=2, need=2, members=("me",))]
+    play.say("feed-1", m.Heartbeat(1, 0, 1, True, -1))
+    assert play.told(Waiting) == [Waiting(here=2, need=2, members=("me",))]
 
 
 def test_guests_are_told_neither_who_comes_nor_who_is_waited_for() -> None:
@@ -376,6 +382,51 @@ def test_a_zdns_that_lost_its_records_is_told_of() -> None:
 def test_a_late_answer_of_zdns_to_an_earlier_question_means_nothing() -> None:
     play = joined()
     assert play.say("zdns-1", m.Resolved(1, m.NameState.FREE, None, ())) == []
+
+
+# --- patience ---
+
+
+def test_a_patient_one_says_once_that_there_is_no_zdns_and_finds_it_when_it_comes() -> None:
+    play = Play(patient=True)
+    play.start()
+    for _ in range(4):
+        (deadline,) = [name for name in play.timers if name.startswith("zdns.deadline")]
+        assert play.timers[deadline] == limits.SILENCE_MS
+        play.fire(deadline, limits.SILENCE_MS)
+        assert play.timers["session.look"] == limits.SEARCH_AGAIN_MS
+        play.fire("session.look", limits.SEARCH_AGAIN_MS)
+    (fault,) = [notice for notice in play.all_notices if isinstance(notice, Fault)]
+    assert fault.code == "no_zdns"
+    assert "cannot reach zdns at z:8000 (no answer after 2.5 s)" in fault.message
+    play.resolve(m.NameState.SERVED)
+    play.welcome()
+    assert play.told(Ready)
+    assert not any(isinstance(notice, Bye) for notice in play.all_notices)
+
+
+@pytest.mark.parametrize("state", [m.NameState.FREE, m.NameState.ORPHANED])
+def test_a_patient_one_that_may_not_serve_says_once_that_nobody_does_and_waits(state: m.NameState) -> None:
+    play = Play(patient=True, serves=False)
+    play.start()
+    for _ in range(3):
+        play.resolve(state)
+        play.fire("session.look", 2_000)
+    (fault,) = [notice for notice in play.all_notices if isinstance(notice, Fault)]
+    assert fault.code == "nobody_serves"
+    assert "backend.com" in fault.message
+    assert "aiting for" in fault.message
+    play.resolve(m.NameState.SERVED)
+    play.welcome()
+    assert play.told(Ready)
+
+
+@pytest.mark.parametrize("code", [RefusalCode.NAME_TAKEN, RefusalCode.VERSION])
+def test_a_patient_one_that_is_refused_leaves_all_the_same(code: RefusalCode) -> None:
+    play = Play(patient=True, nick_fixed=True)
+    play.start()
+    play.resolve(m.NameState.SERVED)
+    assert isinstance(play.say("room-1", m.Refused(0, code, "because"))[-1], Bye)
 
 
 # --- posts ---
@@ -509,6 +560,112 @@ def test_the_own_nick_is_followed_into_the_next_hello() -> None:
     assert play.sent(m.Hello)[0].nick == "I"
 
 
+def test_a_member_that_falls_silent_is_told_and_so_is_its_return_but_not_to_guests() -> None:
+    for options, states in (({}, ["silent", "heard"]), ({"guest": True}, [])):
+        play = joined(**options)
+        quiet = msgspec.structs.replace(member("bo"), silent=True)
+        play.say("feed-1", m.Presence(1, 2, (Change(ChangeKind.SILENT, quiet),)))
+        play.say("room-1", m.MembersAre(0, 3, (member(ME, "me"), member("bo"))))
+        assert [n.state for n in play.all_notices if isinstance(n, MemberChanged)] == states
+
+
+# --- the schedule ---
+
+
+def beat(play: Play, next_handover_ms: int, after_ms: int = 0, epoch: int = 1) -> list[Schedule]:
+    """What a heartbeat on the newest feed says of the schedule."""
+    feed = [link for link in play.open if link.startswith("feed-")][-1]
+    play.say(feed, m.Heartbeat(epoch, 0, 1, True, next_handover_ms), after_ms)
+    return play.told(Schedule)
+
+
+@pytest.mark.parametrize("guest", [False, True])
+def test_the_schedule_is_told_at_the_first_heartbeat_and_when_it_changes(guest: bool) -> None:
+    play = joined(guest=guest)
+    assert play.told(Schedule) == []
+    assert beat(play, 12_000) == [Schedule(epoch=1, server="host-A", member="", next_handover_in_s=12.0)]
+    assert beat(play, 11_500, 500) == []
+    assert beat(play, -1, 500) == [Schedule(epoch=1, server="host-A", member="", next_handover_in_s=None)]
+    here = msgspec.structs.replace(member("bo"), server="A")
+    play.say("feed-1", m.Presence(1, 2, (Change(ChangeKind.MOVED_HOUSE, here),)))
+    assert play.notices == [Schedule(epoch=1, server="host-A", member="bo", next_handover_in_s=None)]
+    play.move()
+    assert play.told(Schedule) == [], "what the last server planned means nothing here"
+    assert beat(play, 30_000, epoch=2) == [Schedule(epoch=2, server="host-B", member="", next_handover_in_s=30.0)]
+
+
+def test_a_heartbeat_that_was_there_before_the_welcome_gives_the_schedule_with_it() -> None:
+    play = Play()
+    play.start()
+    play.resolve(m.NameState.SERVED)
+    assert beat(play, 5_000) == []
+    play.welcome(members=(member(ME, "me"), Member("bo", "bo", False, "A", 7)))
+    assert [type(notice) for notice in play.notices] == [Ready, Schedule, StateChanged]
+    assert play.told(Schedule) == [Schedule(epoch=1, server="host-A", member="bo", next_handover_in_s=5.0)]
+
+
+def test_a_reconnection_within_an_epoch_repeats_no_schedule() -> None:
+    play = joined()
+    beat(play, 12_000)
+    play.say("room-1", m.WhoAreYou())
+    play.welcome(members=None)
+    assert play.told(Schedule) == []
+    assert beat(play, 11_900, 90) == []
+
+
+# --- the topic ---
+
+
+def test_a_topic_is_told_when_in_and_at_each_change_the_own_ones_as_well() -> None:
+    play = Play()
+    play.start()
+    play.resolve(m.NameState.SERVED)
+    notices = play.welcome(topic="lunch", topic_by="bo")
+    assert [type(notice) for notice in notices] == [Ready, Topic, StateChanged]
+    assert play.told(Topic) == [Topic(text="lunch", by="bo")]
+    play.ask(SetTopic("tea"))
+    (asked,) = play.sent(m.SetTopic)
+    assert asked.topic == "tea"
+    assert play.say("room-1", m.Done(asked.ask)) == []
+    change = Change(ChangeKind.TOPIC, member(ME, "me"), "", "tea")
+    assert play.say("feed-1", m.Presence(1, 2, (change,))) == [Topic(text="tea", by="me")]
+    assert play.ask(SetTopic("tea ")) == [Topic(text="tea", by="me")]
+    assert play.sent(m.SetTopic) == []
+
+
+def test_after_a_move_a_topic_is_told_only_if_it_is_another_one() -> None:
+    play = Play()
+    play.start()
+    play.resolve(m.NameState.SERVED)
+    play.welcome(topic="lunch", topic_by="bo")
+    play.move(topic="lunch", topic_by="bo")
+    assert play.told(Topic) == []
+    everybody = (member(ME, "me"), member("bo"))
+    play.move("C", epoch=3, rev=9, members=everybody, topic="tea", topic_by="bo")
+    assert play.told(Topic) == [Topic(text="tea", by="bo")]
+    play.move("D", epoch=4, log="other")
+    assert play.told(Topic) == [Topic(text="", by="")], "a fresh start has none"
+
+
+def test_a_topic_that_was_missed_comes_with_the_list_and_guests_are_told_too() -> None:
+    play = joined(guest=True)
+    beat(play, -1)
+    play.say("feed-1", m.Heartbeat(1, 0, 4, True, -1), 2_000)
+    assert play.sent(m.AskMembers) == [m.AskMembers(0)]
+    assert play.say("room-1", m.MembersAre(0, 4, (member("bo"),), "lunch", "bo")) == [Topic(text="lunch", by="bo")]
+
+
+def test_a_topic_is_asked_for_again_after_a_move_and_a_refusal_is_told() -> None:
+    play = joined(guest=True)
+    play.ask(SetTopic("mine"))
+    (first,) = play.sent(m.SetTopic)
+    play.move()
+    (again,) = play.sent(m.SetTopic)
+    assert again == first
+    refused = m.Refused(again.ask, RefusalCode.NOT_MEMBER, "guests read it")
+    assert play.say("room-2", refused) == [Refusal(tag=None, code="not_member", message="guests read it", what="topic")]
+
+
 # --- requests ---
 
 
@@ -606,6 +763,7 @@ def test_requests_that_no_server_would_take_are_refused_here() -> None:
         AskSearch("x" * 300),
         GoAway("x" * 300),
         GoAway("\ud800"),
+        SetTopic("x" * 201),
         AskHandover("\ud800"),
     ]
     assert [play.ask(intent)[0]["code"] for intent in wrong] == [
@@ -614,6 +772,7 @@ def test_requests_that_no_server_would_take_are_refused_here() -> None:
         "too_long",
         "too_long",
         "bad_text",
+        "too_long",
         "bad_name",
     ]
 
@@ -920,6 +1079,8 @@ INTENTS: list[Any] = [
     ChangeNick("new"),
     GoAway("x"),
     GoAway(),
+    SetTopic("x"),
+    SetTopic("x" * 300),
     AskHandover(),
     AskStatus(),
     HostServer(server="x"),  # type: ignore[arg-type]  # a plain id does
@@ -940,6 +1101,7 @@ MESSAGES: list[m.Message] = [
     m.Fetched(1, 1, 1, 1, block(1, 1)),
     m.Found(1, 0, b""),
     m.MembersAre(0, 5, ()),
+    m.MembersAre(0, 6, (member("bo"),), "lunch", "bo"),
     m.MembersAre(1, 5, ()),
     m.Located(1, member("bo")),
     m.Relayed(member("bo"), m.CallUp(m.CallUpKind.RING, 1)),
@@ -948,7 +1110,10 @@ MESSAGES: list[m.Message] = [
     m.Published(1, 1, 1, block(1, 1)),
     m.Published(1, 1, 1, b"\xff"),
     m.Heartbeat(1, 5, 5, True, -1),
+    m.Heartbeat(1, 5, 5, True, 0),
     m.Presence(1, 2, (Change(ChangeKind.LEFT, member("bo")),)),
+    m.Presence(1, 2, (Change(ChangeKind.TOPIC, member("bo"), "", "tea"),)),
+    m.Presence(1, 2, (Change(ChangeKind.SILENT, member("bo")),)),
     m.Opened(1),
     m.Prepare(9, server("B")),
     m.Relocate(9, server("B"), ""),

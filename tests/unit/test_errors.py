@@ -28,4 +28,5 @@ def test_refusal_codes_keep_their_numbers() -> None:
         "flood": 21,
         "handover_failed": 22,
         "history_full": 23,
+        "not_member": 24,
     }

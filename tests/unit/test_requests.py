@@ -13,6 +13,7 @@ from peer.intents import (
     ChangeNick,
     GoAway,
     Quit,
+    SetTopic,
 )
 from peer.requests import BadRequest, Requests, status_notice, wish_of
 from peer.timeline import HistoryQuery, SearchQuery
@@ -71,6 +72,9 @@ def test_no_more_than_the_limit_is_open() -> None:
         (ChangeNick("  Zoe\u0308 "), m.Rename(0, "Zoë")),
         (GoAway("lunch"), m.SetAway(0, "lunch")),
         (GoAway(), m.SetAway(0, None)),
+        (SetTopic(" tea\nand  cake\n"), m.SetTopic(0, "tea and cake")),
+        (SetTopic(""), m.SetTopic(0, "")),
+        (SetTopic("x" * limits.ROOM_TOPIC_CHARS_MAX), m.SetTopic(0, "x" * 200)),
         (AskHandover(), m.HandOver(0, "")),
         (AskHandover("bo"), m.HandOver(0, "bo")),
     ],
@@ -96,6 +100,8 @@ def test_history_and_search_are_queries() -> None:
         (AskSearch("x" * (limits.QUERY_CHARS_MAX + 1)), "too_long"),
         (AskSearch("\ud800"), "bad_text"),
         (GoAway("x" * (limits.AWAY_CHARS_MAX + 1)), "too_long"),
+        (SetTopic("x" * (limits.ROOM_TOPIC_CHARS_MAX + 1)), "too_long"),
+        (SetTopic("\ud800"), "bad_text"),
         (Quit(), "malformed"),
     ],
 )

@@ -44,6 +44,7 @@ from wire.messages import (
     ServerInfo,
     SetAway,
     SetServer,
+    SetTopic,
     Welcome,
     WhoAreYou,
 )
@@ -100,6 +101,12 @@ def texts(commands: Iterable[Command]) -> list[str]:
         for message in sent(commands, Published)
         for entry in codec.decode_block(message.block, message.first, message.count)
     ]
+
+
+def changes_of(room: Room, now_ms: int = 0) -> list[tuple[ChangeKind, str]]:
+    """What the next flush tells of members."""
+    told = sent(room.flush(now_ms), Presence)
+    return [(change.kind, change.member.nick) for presence in told for change in presence.changes]
 
 
 def turn(room: Room, *posts: tuple[str, Message], now_ms: int = 0) -> list[Command]:
@@ -253,11 +260,7 @@ def test_leaving_and_falling_silent_are_told_apart() -> None:
     for now_ms in range(0, limits.MEMBER_DEADLINE_MS + 2_000, limits.PING_MS):
         room.receive(b"cy", Ping(1), now_ms)
         room.sweep(now_ms)
-    changes = [change for presence in sent(room.flush(0), Presence) for change in presence.changes]
-    assert [(change.kind, change.member.nick) for change in changes] == [
-        (ChangeKind.LEFT, "ana"),
-        (ChangeKind.LOST, "bo"),
-    ]
+    assert changes_of(room) == [(ChangeKind.LEFT, "ana"), (ChangeKind.SILENT, "bo"), (ChangeKind.LOST, "bo")]
     assert [member.nick for member in room.members] == ["cy"]
 
 
@@ -267,6 +270,137 @@ def test_a_server_that_was_held_up_itself_loses_nobody() -> None:
     room.sweep(1_000)
     room.sweep(60_000)
     assert [member.nick for member in room.members] == ["ana"]
+
+
+def test_who_falls_silent_is_told_once_and_heard_again_by_whatever_it_says() -> None:
+    for word in (Ping(1), AskMembers(1), hello("bo")):
+        room = room_of()
+        join(room, "ana", "bo")
+        silent: list[int] = []
+        for now_ms in range(1_000, 5_000, limits.PING_MS):
+            room.receive(b"ana", Ping(1), now_ms)
+            room.sweep(now_ms)
+            silent += [now_ms] * (changes_of(room) == [(ChangeKind.SILENT, "bo")])
+        assert silent == [3_000], "the first sweep after limits.SILENT_MS"
+        assert [member.silent for member in room.members] == [False, True]
+        told = sent([*room.receive(b"bo", word, 5_000), *room.flush(5_000)], Presence)
+        assert [(change.kind, change.member.silent) for change in told[0].changes] == [(ChangeKind.HEARD, False)]
+        assert len(told) == 1
+        assert [member.silent for member in room.members] == [False, False]
+
+
+def test_guests_do_not_fall_silent() -> None:
+    room = room_of()
+    room.receive(b"g", hello("guest", guest=True), 0)
+    for now_ms in range(1_000, 5_000, limits.PING_MS):
+        room.sweep(now_ms)
+    assert sent(room.receive(b"g", AskMembers(1), 5_000), MembersAre)[0].rev == 0
+    assert changes_of(room) == []
+
+
+@pytest.mark.parametrize("late_ms", [900, 30_000])
+def test_a_server_that_was_held_up_itself_calls_nobody_silent(late_ms: int) -> None:
+    room = room_of()
+    join(room, "ana")
+    room.sweep(1_000)
+    room.sweep(2_000 + late_ms)
+    assert changes_of(room) == [], "what came meanwhile has not been read yet"
+    room.sweep(3_000 + late_ms)
+    if late_ms > limits.PING_MS:
+        assert changes_of(room) == [], "who gave this server up is coming back"
+        room.sweep(4_000 + late_ms)
+        room.sweep(5_000 + late_ms)
+    assert changes_of(room) == [(ChangeKind.SILENT, "ana")]
+
+
+def test_a_new_server_calls_nobody_silent_before_it_has_listened_long_enough_and_keeps_who_is() -> None:
+    old = room_of()
+    join(old, "ana", "bo", "cy")
+    for now_ms in (1_000, 2_000, 3_000):
+        old.receive(b"ana", Ping(1), now_ms)
+        old.receive(b"cy", Ping(1), min(now_ms, 1_000))
+        old.sweep(now_ms)
+    assert changes_of(old) == [(ChangeKind.SILENT, "bo")]
+    new = room_of(state=old.state(3_400), now_ms=3_400)
+    for now_ms in (3_400, 4_400):
+        new.sweep(now_ms)
+    assert changes_of(new) == []
+    assert [member.silent for member in new.members] == [False, True, False]
+    told = sent([*new.receive(b"bo", hello("bo"), 4_500), *new.receive(b"cy", hello("cy"), 4_500)], Presence)
+    assert [(change.kind, change.member.nick) for change in told[0].changes] == [(ChangeKind.HEARD, "bo")]
+    assert len(told) == 1
+    for now_ms in (5_400, 6_400):
+        new.sweep(now_ms)
+    assert changes_of(new) == [(ChangeKind.SILENT, "ana")]
+
+
+def test_while_sealed_nobody_falls_silent_or_is_heard_again() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    for now_ms in (1_000, 2_000, 3_000):
+        room.receive(b"ana", Ping(1), now_ms)
+        room.sweep(now_ms)
+    room.flush(3_000)
+    room.seal()
+    before = room.state(3_000)
+    assert sent(room.receive(b"bo", Ping(1), 3_000), Pong)
+    room.sweep(9_000)
+    assert room.state(3_000).members == before.members
+    room.reopen(9_100)
+    room.receive(b"bo", Ping(2), 9_200)
+    room.sweep(10_000)
+    assert changes_of(room) == [(ChangeKind.HEARD, "bo")]
+
+
+# --- the topic ---
+
+
+def test_a_topic_is_a_change_of_the_list_and_stands_in_whatever_carries_it() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    assert sent(room.receive(b"ana", SetTopic(4, "lunch"), 0), Done) == [Done(4)]
+    (told,) = sent(room.flush(0), Presence)
+    assert [(change.kind, change.member.nick, change.text) for change in told.changes] == [
+        (ChangeKind.TOPIC, "ana", "lunch")
+    ]
+    assert told.rev == 3
+    assert sent(room.receive(b"bo", AskMembers(5), 0), MembersAre) == [MembersAre(5, 3, room.members, "lunch", "ana")]
+    (welcome,) = sent(room.receive(b"cy", hello("cy"), 0), Welcome)
+    assert (welcome.topic, welcome.topic_by) == ("lunch", "ana")
+    moved = room_of(state=room.state(0))
+    (welcome,) = sent(moved.receive(b"bo", hello("bo", rev=4), 0), Welcome)
+    assert (welcome.members, welcome.topic, welcome.topic_by) == (None, "lunch", "ana")
+
+
+def test_a_topic_asked_for_twice_is_told_once_and_anothers_or_an_empty_one_again() -> None:
+    room = room_of()
+    join(room, "ana", "bo")
+    for who, topic in (("ana", "lunch"), ("ana", "lunch"), ("bo", "lunch"), ("bo", ""), ("bo", "")):
+        assert sent(room.receive(who.encode(), SetTopic(1, topic), 0), Done) == [Done(1)]
+    assert changes_of(room) == [(ChangeKind.TOPIC, "ana"), (ChangeKind.TOPIC, "bo"), (ChangeKind.TOPIC, "bo")]
+    assert (room.topic, room.topic_by) == ("", "bo")
+
+
+def test_a_guest_sets_no_topic_and_reads_it() -> None:
+    room = room_of()
+    join(room, "ana")
+    room.receive(b"ana", SetTopic(1, "lunch"), 0)
+    (welcome,) = sent(room.receive(b"g", hello("guest", guest=True), 0), Welcome)
+    assert welcome.topic == "lunch"
+    (refused,) = sent(room.receive(b"g", SetTopic(2, "mine"), 0), Refused)
+    assert (refused.ask, refused.code) == (2, RefusalCode.NOT_MEMBER)
+    assert "member" in refused.message
+    assert room.topic == "lunch"
+
+
+def test_a_topic_waits_while_sealed() -> None:
+    room = room_of()
+    join(room, "ana")
+    room.seal()
+    assert room.receive(b"ana", SetTopic(1, "lunch"), 0) == []
+    assert room.topic == ""
+    assert sent(room.reopen(0), Done) == [Done(1)]
+    assert room.topic == "lunch"
 
 
 def test_each_change_raises_the_revision_and_a_list_that_is_current_is_not_sent_again() -> None:

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer.notices import MemberChanged, MemberLine, Waiting
+from peer.notices import MemberChanged, MemberLine, Topic, Waiting
 from peer.roster import Roster, member_lines
 from wire.messages import Change, ChangeKind, Member, Presence
 
 
-def member(name: str, *, guest: bool = False, away: str | None = None, nick: str = "") -> Member:
+def member(name: str, *, guest: bool = False, away: str | None = None, nick: str = "", silent: bool = False) -> Member:
     """The member whose id is `name`."""
-    return Member(name, nick or name, guest, f"{name}-server", 5, away)
+    return Member(name, nick or name, guest, f"{name}-server", 5, away, silent)
 
 
 def roster(*names: str, rev: int = 10) -> Roster:
@@ -76,6 +76,49 @@ def test_a_list_that_was_fetched_says_what_had_been_missed() -> None:
     assert known.news(known.replace(21, [member("cy")]))[-1] == MemberChanged(name="cy", state="back")
 
 
+def test_silence_is_told_and_found_by_comparing_and_the_own_one_is_no_news() -> None:
+    known = roster("me", "ana", "bo", rev=10)
+    changes = (
+        Change(ChangeKind.SILENT, member("ana", silent=True)),
+        Change(ChangeKind.SILENT, member("me", silent=True)),
+        Change(ChangeKind.HEARD, member("me")),
+    )
+    told = known.apply(Presence(1, 13, changes))
+    assert told is not None
+    assert known.news(told) == [MemberChanged(name="ana", state="silent")]
+    after = [member("me", silent=True), member("ana"), member("bo", silent=True)]
+    assert known.news(known.replace(20, after)) == [
+        MemberChanged(name="ana", state="heard"),
+        MemberChanged(name="bo", state="silent"),
+    ]
+
+
+def test_each_topic_is_told_and_one_that_was_missed_once() -> None:
+    known = roster("me", "ana", rev=10)
+    assert known.topics([]) == []
+    changes = (
+        Change(ChangeKind.TOPIC, member("ana"), "", "lunch"),
+        Change(ChangeKind.TOPIC, member("me"), "", ""),
+        Change(ChangeKind.TOPIC, member("ana"), "", "tea"),
+    )
+    told = known.apply(Presence(1, 13, changes))
+    assert told is not None
+    assert known.topic == Topic(text="tea", by="ana")
+    assert known.news(told) == []
+    assert known.topics(told) == [Topic(text="lunch", by="ana"), Topic(text="", by="me"), Topic(text="tea", by="ana")]
+    assert known.topics([]) == []
+    known.topic = Topic(text="coffee", by="bo")
+    assert known.topics([]) == [Topic(text="coffee", by="bo")]
+    known.topic = Topic(text="", by="bo")
+    assert known.topics([]) == [Topic(text="", by="bo")]
+
+
+def test_an_empty_topic_is_no_news_to_a_newcomer() -> None:
+    known = roster("me")
+    known.topic = Topic(text="", by="somebody who cleared it")
+    assert known.topics([]) == []
+
+
 def test_own_coming_and_going_guests_and_housekeeping_are_no_news() -> None:
     known = roster("me")
     changes = [
@@ -124,10 +167,11 @@ def test_guests_do_not_count() -> None:
 
 
 def test_lines_say_who_serves_and_who_is_away() -> None:
-    members = [member("ana"), member("bo", away=""), member("reader", guest=True)]
+    members = [member("ana"), member("bo", away=""), member("cy", away="x", silent=True), member("reader", guest=True)]
     assert member_lines(members, "ana-server") == (
         MemberLine(name="ana", state="here", serving=True, since=5),
         MemberLine(name="bo", state="away", serving=False, since=5),
+        MemberLine(name="cy", state="silent", serving=False, since=5),
     )
 
 
