@@ -15,40 +15,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime import process
-from ui.options import COMMAND_NAMES, OPTIONS, CommandError, Settings, options_of, settle
+from ui.config_print import config_lines
+from ui.options import COMMAND_NAMES, OPTIONS, CommandError, Option, Settings, default_text, options_of, settle
 from ui.safe_text import safe_line
+from ui.usage import ABOUT, BEGIN, USAGES
 from wire import limits, names
 from wire.errors import RelevoError
 from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE
-
-_ABOUT = {
-    "dns": "run zdns, the name server",
-    "chat": "take part",
-    "serve": "take part without a person: a server half for an always-on machine",
-    "send": "post a text, or each line of standard input, and wait until it is committed",
-    "tail": "print messages as they come",
-    "status": "show who serves, and the last handovers",
-    "handover": "hand the server role over now",
-}
-_EXAMPLES = {
-    "dns": ("relevo dns", "relevo dns --port 9000 --store memory", "relevo dns --check && echo it answers"),
-    "chat": (
-        "relevo chat",
-        "relevo chat tea.example --name ana --dns 10.0.0.5:8000",
-        "relevo chat -n 5 --plain",
-        """echo '{"do":"who"}' | relevo chat --json""",
-    ),
-    "serve": ("relevo serve", "relevo serve -s tea.example --term 60"),
-    "send": (
-        'relevo send "the build is green"',
-        'relevo send tea.example "kettle is on"',
-        "make 2>&1 | relevo send tea.example",
-    ),
-    "tail": ("relevo tail", "relevo tail tea.example --since 1 --no-follow", "relevo tail --json | jq .text"),
-    "status": ("relevo status", "relevo status tea.example --json"),
-    "handover": ("relevo handover", "relevo handover tea.example --to bo"),
-}
-
 
 # --- the command line ----------------------------------------------------------------------------------------------
 
@@ -69,8 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line, made from the tables of commands and options."""
     parser = _Parser(
         prog="relevo",
-        description="Group chat for one network that needs no server of its own.",
-        epilog="Begin with: relevo dns   and, on each machine: relevo chat --dns HOST:PORT",
+        description=ABOUT,
+        epilog=BEGIN,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -87,18 +60,19 @@ def _unknown(command: str | None, word: str) -> str:
     if not word.startswith("-"):
         return f"{word!r} is one word too many. Try: {name} --help"
     flag = word.partition("=")[0]
-    flags = [flag for option in options_of(command or "") if option.has_effect for flag in option.flags]
+    flags = [flag for option in options_of(command or "") if option.has_effect for flag in option.all_flags]
     close = difflib.get_close_matches(flag, flags, n=1)
     hint = f"; perhaps you mean {close[0]}" if close else ""
     return f"there is no option {flag}{hint}. Try: {name} --help"
 
 
 def _add_command(commands: Any, name: str) -> None:
+    usage = USAGES[name]
     parser = commands.add_parser(
         name,
-        help=_ABOUT[name],
-        description=f"{_ABOUT[name][0].upper()}{_ABOUT[name][1:]}.",
-        epilog="examples:\n" + "".join(f"  {line}\n" for line in _EXAMPLES[name]) + _SOURCES,
+        help=usage.about,
+        description=f"{usage.about[0].upper()}{usage.about[1:]}.",
+        epilog="examples:\n" + "".join(f"  {line}\n" for line in usage.examples) + _SOURCES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -109,14 +83,23 @@ def _add_command(commands: Any, name: str) -> None:
     elif name != "dns":
         parser.add_argument("service", nargs="?", metavar="SERVICE", help=f"default {names.DEFAULT_SERVICE}")
     parser.add_argument("--config", metavar="FILE", help="the TOML file to read options from")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the options as they stand, as such a file, and end"
+    )
     for option in options_of(name):
-        default = f"{option.default:g}" if isinstance(option.default, float) else option.default
-        shown = "" if default in (None, False) else f" (default {default})"
-        text = f"{option.help}{shown}".replace("%", "%%") if option.has_effect else argparse.SUPPRESS
-        if option.metavar:
-            parser.add_argument(*option.flags, dest=option.key, metavar=option.metavar, help=text)
-        else:
-            parser.add_argument(*option.flags, dest=option.key, action="store_const", const=True, help=text)
+        _add_option(parser, option)
+
+
+def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+    default = default_text(option)
+    shown = f" (default {default})" if default else ""
+    text = f"{option.help}{shown}".replace("%", "%%") if option.has_effect else argparse.SUPPRESS
+    if option.metavar:
+        parser.add_argument(*option.flags, dest=option.key, metavar=option.metavar, help=text)
+    elif option.has_no:
+        parser.add_argument(*option.flags, dest=option.key, action=argparse.BooleanOptionalAction, help=text)
+    else:
+        parser.add_argument(*option.flags, dest=option.key, action="store_const", const=True, help=text)
 
 
 _SOURCES = """
@@ -145,9 +128,8 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         if flags["server_uri"] is not None and flags["server_uri"].strip().lower() != named.strip().lower():
             raise CommandError(f"the service is named twice: {named!r} and {flags['server_uri']!r}", EXIT_USAGE)
         flags["server_uri"] = named
-    path = arguments.config or os.environ.get("RELEVO_CONFIG", "")
-    file_path = Path(path) if path else process.config_dir() / "relevo.toml"
-    file = _read_file(file_path, must_exist=bool(path))
+    file_path, is_asked_for = _config_file(arguments)
+    file = _read_file(file_path, must_exist=is_asked_for)
     if arguments.command == "send" and arguments.words:
         _check_text(arguments.words[0])
     try:
@@ -159,6 +141,12 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     if settings.values.get("plain") and settings["json"]:
         raise CommandError("--plain and --json exclude each other", EXIT_USAGE)
     return settings
+
+
+def _config_file(arguments: argparse.Namespace) -> tuple[Path, bool]:
+    """The TOML file, and whether somebody asked for it: then it must be there."""
+    path = arguments.config or os.environ.get("RELEVO_CONFIG", "")
+    return (Path(path), True) if path else (process.config_dir() / "relevo.toml", False)
 
 
 def _service_argument(arguments: argparse.Namespace) -> str | None:
@@ -228,6 +216,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.command is None:
                 raise CommandError(f"which command? One of {', '.join(COMMAND_NAMES)}. Try: relevo --help", EXIT_USAGE)
             settings = read_settings(arguments)
+            if arguments.print_config:
+                _print_config(settings, str(_config_file(arguments)[0]))
+                return 0
             log_file = _log_file(settings)
             _set_up(settings, log_file)
             code = _run(settings, arguments, log_file)
@@ -250,6 +241,13 @@ def _run(settings: Settings, arguments: argparse.Namespace, log_file: Path | Non
     from ui.runners import RUNNERS
 
     return asyncio.run(RUNNERS[settings.command](settings, arguments, log_file))
+
+
+def _print_config(settings: Settings, file_name: str) -> None:
+    """On standard output, in UTF-8 whatever the locale says: so TOML is written."""
+    text = "".join(f"{line}\n" for line in config_lines(settings, file_name))
+    sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
+    sys.stdout.flush()
 
 
 def _open_streams() -> None:

@@ -1,53 +1,132 @@
 """The table of slash commands: what the parser knows, and what help, completion and manual say; pure."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from ui import options
+
+# What a file name that is half typed could become: each begins with what was typed, folders end in "/".
+Files = Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class SlashCommand:
-    """One command. `short` are further names it goes by; `example` is a line one could type; `more` explains."""
+    """One command. `short` are further names it goes by; `example` is a line one could type; `more` explains.
+
+    `takes` is what Tab offers after it: "text" (nicks, too), "nick", "command", "setting", "file", or nothing.
+    """
 
     name: str
     usage: str
     example: str
     help: str
     short: tuple[str, ...] = ()
-    more: str = ""
+    more: tuple[str, ...] = ()
+    takes: str = ""
 
 
 COMMANDS: tuple[SlashCommand, ...] = (
-    SlashCommand("help", "/help [COMMAND]", "/help msg", "list the commands, or explain one", ("h", "?")),
+    SlashCommand(
+        "help",
+        "/help [COMMAND]",
+        "/help msg",
+        "list the commands, or explain one",
+        ("h", "?"),
+        ("/help keys tells what the keys do.",),
+        "command",
+    ),
     SlashCommand(
         "msg",
         "/msg NICK TEXT",
         "/msg ana see you at ten",
         "tell one member something in private",
         ("m", "tell"),
-        "Or: @ana see you at ten",
+        ("Or: @ana see you at ten",),
+        "text",
     ),
-    SlashCommand("who", "/who", "/who", "list who is here, and who serves", ("w", "names")),
+    SlashCommand(
+        "reply",
+        "/reply TEXT",
+        "/reply I am on my way",
+        "tell something to who told you something last",
+        ("r",),
+        ("In private, as /msg does.",),
+        "text",
+    ),
+    SlashCommand(
+        "me",
+        "/me TEXT",
+        "/me waves",
+        "say what you do: * ana waves",
+        more=("It is a text that begins with /me, and each client shows it so.",),
+        takes="text",
+    ),
     SlashCommand("nick", "/nick NAME", "/nick ana", "be called something else from now on"),
+    SlashCommand("who", "/who", "/who", "list who is here, and who serves", ("w", "names")),
     SlashCommand("away", "/away [REASON]", "/away back at two", "be shown as away"),
     SlashCommand("back", "/back", "/back", "be shown as here again"),
+    SlashCommand(
+        "topic",
+        "/topic [TEXT]",
+        "/topic the party on friday",
+        "show what the room is about, or say so",
+        ("t",),
+        ("/topic - takes the topic away.",),
+        "text",
+    ),
+    SlashCommand(
+        "ignore",
+        "/ignore [NICK]",
+        "/ignore bo",
+        "hide what NICK says, or show it again",
+        more=(
+            "Only for you, and until you leave; nobody is told. The same again ends it.",
+            "Without NICK: whom you ignore.",
+        ),
+        takes="nick",
+    ),
     SlashCommand(
         "history",
         "/history [COUNT [BEFORE]]",
         "/history 50 1204",
         "show the last COUNT messages, or earlier ones",
-        more="BEFORE is the number of a message; each page says what to type for the one before it.",
+        more=("BEFORE is the number of a message.",),
     ),
     SlashCommand(
-        "search", "/search WORDS", "/search lunch on friday", "find messages with these words in them", ("find",)
+        "search",
+        "/search WORDS",
+        "/search lunch on friday",
+        "find messages with these words in them",
+        ("find",),
+        takes="text",
     ),
-    SlashCommand("status", "/status", "/status", "show who serves this room, and the last handovers"),
+    SlashCommand("clear", "/clear", "/clear", "empty the screen; nothing is lost", ("cls",)),
+    SlashCommand(
+        "export",
+        "/export FILE",
+        "/export tea.txt",
+        "write the messages to a new file",
+        more=("As text, or as JSON lines to a FILE that ends in .jsonl.", "Private texts are not in it."),
+        takes="file",
+    ),
+    SlashCommand("queue", "/queue", "/queue", "list your texts that have not got through yet"),
+    SlashCommand("status", "/status", "/status", "show who serves, and the last handovers"),
     SlashCommand(
         "handover",
         "/handover [NICK]",
         "/handover bo",
         "hand the server role over now",
-        more="To the machine of NICK, or to any. It also happens by itself; nobody needs to notice.",
+        more=("To the machine of NICK, or to any.", "It also happens by itself; nobody needs to notice."),
+        takes="nick",
+    ),
+    SlashCommand(
+        "set",
+        "/set [NAME [VALUE]]",
+        "/set theme light",
+        "show the settings of the console, or change one",
+        more=("Until you leave. To keep it, write it into relevo.toml.",),
+        takes="setting",
     ),
     SlashCommand("quit", "/quit", "/quit", "leave; the room goes on", ("q", "exit", "leave")),
 )
@@ -82,38 +161,95 @@ def _did_you_mean(key: str) -> str:
 
 
 # What is no command, in the same two columns.
-_TEXTS = (
+TEXTS = (
     ("TEXT", "post it to everybody"),
     ("@NICK TEXT", "tell NICK something in private"),
     ("//TEXT", "post a line that begins with a slash"),
 )
+HELP_TOPICS = ("keys",)  # what /help explains besides commands
 
 
 def overview() -> list[str]:
     """One line for each thing one can type, for `/help`."""
-    rows = [*_TEXTS, *((command.usage, command.help) for command in COMMANDS)]
+    rows = [*TEXTS, *((command.usage, command.help) for command in COMMANDS)]
     width = max(len(usage) for usage, _ in rows)
     return [f"{usage:<{width}}  {help_text}" for usage, help_text in rows]
 
 
 def explanation(command: SlashCommand) -> list[str]:
     """Usage, help, example and short forms of one command, for `/help COMMAND`."""
-    lines = [command.usage, f"{command.help[0].upper()}{command.help[1:]}.", f"Example: {command.example}"]
-    if command.more:
-        lines.insert(2, command.more)
+    lines = [command.usage, f"{command.help[0].upper()}{command.help[1:]}.", *more_of(command)]
+    lines.append(f"Example: {command.example}")
     if command.short:
         lines.append(f"Short: {' '.join('/' + short for short in command.short)}")
     return lines
 
 
-def complete(line: str, nicks: Sequence[str]) -> list[str]:
-    """What the last word of `line` could become by Tab: a command at the start, otherwise a nick."""
+def more_of(command: SlashCommand) -> list[str]:
+    """What there is to know beyond its help; of `/set`, also the settings."""
+    if command.takes != "setting":
+        return list(command.more)
+    found = map(options.setting, options.SETTABLE)
+    return [*command.more, *(f"{one.key}: {', '.join(one.words) or 'a number'}" for one in found)]
+
+
+# --- completion ------------------------------------------------------------------------------------------------------
+
+
+def no_files(_text: str) -> Sequence[str]:
+    """Nobody looks at the disk."""
+    return ()
+
+
+def complete(line: str, nicks: Sequence[str], files: Files = no_files) -> list[str]:
+    """What the last word of `line` could become by Tab: a command at the start, otherwise what the command takes.
+
+    Args:
+        line: what is typed, up to the cursor.
+        nicks: members in the order in which they are offered.
+        files: finds the names that a half typed file name could become.
+    """
     head, blank, word = line.rpartition(" ")
-    if head.lower() in ("/help", "/h", "/?"):
-        return [f"{command.name} " for command in COMMANDS if command.name.startswith(word.lower())]
-    if not blank and word.startswith("/"):
+    if not line.startswith("/") or line.startswith("//"):
+        return _nicks(word, nicks, is_first=not blank)
+    if not blank:
         return [f"/{command.name} " for command in COMMANDS if command.name.startswith(word[1:].lower())]
-    mark = "@" if word.startswith("@") and not head else ""
+    command = find(head.split()[0][1:])
+    if isinstance(command, NoCommand):
+        return []
+    before = head.split()[1:]  # whole words between the command and the last one
+    match command.takes:
+        case "command" if not before:
+            words = [*(one.name for one in COMMANDS), *HELP_TOPICS]
+            return [f"{one} " for one in words if one.startswith(word.removeprefix("/").lower())]
+        case "nick" if not before:
+            return _nicks(word, nicks)
+        case "text":
+            return _nicks(word, nicks)
+        case "setting":
+            return _settings(before, word)
+        case "file":
+            # A name may have blanks in it; what is completed is the part behind the last one.
+            name = line.split(maxsplit=1)[1] if len(line.split(maxsplit=1)) > 1 else ""
+            return [found[len(name) - len(word) :] for found in files(name) if found.startswith(name)]
+        case _:
+            return []
+
+
+def _nicks(word: str, nicks: Sequence[str], *, is_first: bool = False) -> list[str]:
+    """Nicks that begin like `word`; one at the beginning of a line is spoken to, unless it is told in private."""
+    mark = "@" if word.startswith("@") else ""
     begun = word.removeprefix(mark).casefold()
-    after = ": " if not blank and not mark else " "
+    after = ": " if is_first and not mark else " "
     return [f"{mark}{nick}{after}" for nick in nicks if nick.casefold().startswith(begun)]
+
+
+def _settings(before: Sequence[str], word: str) -> list[str]:
+    begun = word.lower()
+    if not before:
+        return [f"{name} " for name in options.SETTABLE if name.startswith(begun.replace("-", "_"))]
+    try:
+        option = options.setting(before[0])
+    except ValueError:
+        return []
+    return [f"{one} " for one in option.words if one.startswith(begun)] if len(before) == 1 else []

@@ -10,14 +10,19 @@ import msgspec
 
 from peer import intents, notices
 from runtime import clock
-from ui.parse import Nothing, Problem, ShowHelp, parse
+from ui import files, parse
+from ui.export import Transcript, export_lines
+from ui.keymap import plain_help_lines
+from ui.safe_text import safe_line
 from ui.splitter import TooLong
 from ui.wording import (
     Wording,
+    counted,
     error_line,
     joining_line,
     leaving_line,
     outage_line,
+    queue_lines,
     recovered_line,
     too_long_line,
 )
@@ -48,6 +53,9 @@ class Sheet(Protocol):
     def settled(self, number: int, *, keep: bool) -> None:
         """The entered line of this number is replaced, or stays (`keep`)."""
 
+    def clear(self) -> bool:
+        """Take away what was printed; False: this is nothing that could be taken away from."""
+
 
 class StandardOutput:
     """A pipe, a file, or a terminal that shows by itself what is typed."""
@@ -63,6 +71,10 @@ class StandardOutput:
     def settled(self, number: int, *, keep: bool) -> None:
         """Nothing: there is no taking back what was written."""
 
+    def clear(self) -> bool:
+        """Nothing, either."""
+        return False
+
 
 class PlainFace:
     """Lines of text.
@@ -75,8 +87,11 @@ class PlainFace:
         self._dns = dns
         self.wording = Wording(dns, local_stamp, clock.utc_ms())
         self.sheet: Sheet = sheet or StandardOutput()
-        self._texts: dict[int, str] = {}  # own posts and private texts without an outcome, by their tag
+        # Own posts and private texts by their tag: whose entered line still stands, and which have no outcome.
+        self._held: dict[int, intents.Say | intents.Tell] = {}
+        self._open: dict[int, intents.Say | intents.Tell] = {}
         self._number = 0
+        self._transcript = Transcript()
         self._unsaid: notices.Fault | notices.Refusal | None = None
 
     def show(self, notice: notices.AnyNotice) -> None:
@@ -100,12 +115,35 @@ class PlainFace:
     def _say(self, notice: notices.AnyNotice) -> None:
         match notice:
             case notices.Message(own=True, past=msgspec.UNSET):
-                self._settle(next((number for number, text in self._texts.items() if text == notice.text), None))
+                self._came_back(notice.text)
             case notices.Private(state="queued", tag=int() as number):
                 self._settle(number)
             case notices.Private(state="failed", tag=int() as number) | notices.Refusal(tag=int() as number):
                 self._settle(number, keep=True)
+        match notice:
+            case notices.Posted(tag=int() as number) | notices.Refusal(tag=int() as number):
+                self._open.pop(number, None)
+            case notices.Private(state="delivered" | "failed", tag=int() as number):
+                self._open.pop(number, None)
+            case notices.Message():
+                self._note([notice])
+            case notices.HistoryPage() | notices.FoundMessages():
+                self._note(notice.messages)
         self._print(self.wording.lines(notice, clock.utc_ms()))
+
+    def _came_back(self, text: str) -> None:
+        """An own post is shown by the room; its acknowledgement may come before or after."""
+        for number, one in self._held.items():
+            if isinstance(one, intents.Say) and one.text == text:
+                self._open.pop(number, None)
+                self._settle(number)
+                return
+
+    def _note(self, messages: Sequence[notices.Message | notices.ChatMessage]) -> None:
+        """They are about to be seen."""
+        for message in messages:
+            if self.wording.is_shown(message):
+                self._transcript.add(message)
 
     def read(self, line: bytes | TooLong) -> intents.UserIntent | None:
         """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
@@ -113,25 +151,68 @@ class PlainFace:
             self._print([too_long_line()])
             return None
         typed = line.decode(errors="surrogateescape")
-        meant = parse(typed)
-        if isinstance(meant, intents.Say | intents.Tell):
-            self._number += 1
-            self._texts[self._number] = meant.text
-            self.sheet.entered(typed, self._number)
-            return msgspec.structs.replace(meant, tag=self._number)
-        if not isinstance(meant, Nothing):
-            self.sheet.entered(typed, None)
+        meant = parse.parse(typed)
         match meant:
-            case Nothing():
+            case parse.Nothing():
                 return None
-            case Problem(sentence):
+            case intents.Say() | intents.Tell():
+                return self._send(meant, typed)
+            case parse.Reply(text) if self.wording.people.reply_to:
+                return self._send(intents.Tell(self.wording.people.reply_to, text), typed)
+        self.sheet.entered(typed, None)
+        if isinstance(meant, parse.Problem | parse.Local):
+            self._do(meant)
+            return None
+        return meant
+
+    def _send(self, meant: intents.Say | intents.Tell, typed: str) -> intents.UserIntent:
+        self._number += 1
+        numbered = msgspec.structs.replace(meant, tag=self._number)
+        self._held[self._number] = self._open[self._number] = numbered
+        self.sheet.entered(typed, self._number)
+        if isinstance(meant, intents.Tell):
+            self.wording.people.addressed(meant.to)
+        return numbered
+
+    def _do(self, meant: parse.Problem | parse.Local) -> None:
+        """What concerns nobody else."""
+        match meant:
+            case parse.Problem(sentence):
                 self._print([error_line(sentence)])
-                return None
-            case ShowHelp(lines):
+            case parse.ShowHelp(lines):
                 self._print([f"-- {text}" for text in lines])
-                return None
-            case intent:
-                return intent
+            case parse.ShowKeys():
+                self._print([f"-- {text}" for text in plain_help_lines()])
+            case parse.Reply():
+                self._complain("Not sent: nobody has told you anything in private yet. To begin: /msg NICK TEXT")
+            case parse.ShowTopic():
+                self._print(self.wording.topic())
+            case parse.Ignore(nick):
+                self._print(self.wording.ignore(nick))
+            case parse.Export(path):
+                self._export(path)
+            case parse.ShowQueue():
+                self._print(queue_lines([(getattr(one, "to", ""), one.text) for one in self._open.values()]))
+            case parse.Clear():
+                if not self.sheet.clear():
+                    self._complain("There is nothing to clear: this is no terminal that could be cleared.")
+            case parse.Set():
+                self._complain("/set belongs to the full-screen console; here, all is set by options at the start.")
+
+    def _export(self, path: str) -> None:
+        messages = self._transcript.messages
+        if not messages:
+            self._complain("Not exported: no message has been shown yet.")
+            return
+        try:
+            where = files.write_new(path, export_lines(path, messages, local_stamp))
+        except files.NotWritten as error:
+            self._complain(f"Not exported: {error}.")
+        else:
+            self._print([f"-- {counted(len(messages), 'message')} written to {safe_line(str(where))}"])
+
+    def _complain(self, sentence: str) -> None:
+        self._print([error_line(sentence)])
 
     def joining(self) -> None:
         """We have been trying to get in for a while."""
@@ -149,8 +230,8 @@ class PlainFace:
         """We would have left by now, but wait for the outcome of requests."""
         self._print([leaving_line(open_count)])
 
-    def _settle(self, number: int | None, *, keep: bool = False) -> None:
-        if number is not None and self._texts.pop(number, None) is not None:
+    def _settle(self, number: int, *, keep: bool = False) -> None:
+        if self._held.pop(number, None) is not None:
             self.sheet.settled(number, keep=keep)
 
     def _print(self, lines: Sequence[str]) -> None:

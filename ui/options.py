@@ -6,12 +6,11 @@ command (`[dns]`), for that one alone.
 """
 
 import difflib
-import ipaddress
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from ui import checks
 from wire import limits, names
 from wire.errors import RelevoError
 from wire.exits import EXIT_CONFIG, EXIT_USAGE
@@ -19,9 +18,14 @@ from wire.exits import EXIT_CONFIG, EXIT_USAGE
 COMMAND_NAMES = ("dns", "chat", "serve", "send", "tail", "status", "handover")
 _ROOM = COMMAND_NAMES[1:]
 _PARTICIPANTS = ("chat", "serve")
+_CHAT = ("chat",)
 LOG_LEVELS = ("debug", "info", "warning", "error")
-_YES = ("1", "true", "yes", "on")
-_NO = ("0", "false", "no", "off")
+THEMES = ("auto", "dark", "light", "mono")
+COLORS = ("auto", "never", "16", "256")
+SIGNS = ("auto", "yes", "no")
+JOINS = ("smart", "all", "none")
+ON_OFF = ("on", "off")
+PASTE_LINES_MAX = 10_000  # chosen: more than a text of full size has
 
 
 class CommandError(RelevoError):
@@ -32,136 +36,6 @@ class CommandError(RelevoError):
         self.exit_code = exit_code
 
 
-# --- what a value may be: each takes text (flag, environment) or a TOML value; ValueError says why not --------------
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"it should be text in quotes, not {value!r}")
-    if not value:
-        raise ValueError("it is empty")
-    if not value.isprintable():
-        raise ValueError("it has characters that cannot be printed")
-    return value
-
-
-def _yes_or_no(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in _YES + _NO:
-        return value.lower() in _YES
-    raise ValueError(f"it should be true or false, not {value!r}")
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"it should be a number, not {value!r}")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise ValueError(f"it should be a number, not {value!r}") from None
-    if not math.isfinite(number) or number < 0:
-        raise ValueError(f"it should be a number from 0 up, not {value}")
-    return number
-
-
-def _whole(low: int, high: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        try:
-            number = int(value) if not isinstance(value, bool | float) else None
-        except (TypeError, ValueError):
-            number = None
-        if number is None or not low <= number <= high:
-            raise ValueError(f"it should be a whole number from {low} to {high}, not {value!r}")
-        return number
-
-    return check
-
-
-def _seconds(low: float, high: float) -> Callable[[Any], float]:
-    def check(value: Any) -> float:
-        number = _number(value)
-        if number != 0 and not low <= number <= high:
-            raise ValueError(f"it should be from {low:g} to {high:g} seconds, not {value}")
-        return number
-
-    return check
-
-
-def _above_zero(check: Callable[[Any], float]) -> Callable[[Any], float]:
-    def checked(value: Any) -> float:
-        number = check(value)
-        if number == 0:
-            raise ValueError("it should be more than 0")
-        return number
-
-    return checked
-
-
-def _posts_per_s(value: Any) -> float:
-    """`20`, `20/s` or `20/second`."""
-    if isinstance(value, str):
-        value = value.removesuffix("/second").removesuffix("/s")
-    return _number(value)
-
-
-def _service(value: Any) -> str:
-    return names.check_service(_text(value))
-
-
-def _nick(value: Any) -> str:
-    return names.check_nick(_text(value))
-
-
-def _host(value: Any) -> str:
-    host = _text(value).removeprefix("[").removesuffix("]")
-    if any(char.isspace() or char in "/,@" for char in host):
-        raise ValueError(f"{value!r} is no host name or address")
-    if ":" in host:
-        try:
-            ipaddress.IPv6Address(host.partition("%")[0])
-        except ValueError:
-            raise ValueError(f"{value!r} is no host name or address (a port goes into its own option)") from None
-    return host
-
-
-_port = _whole(1, 65_535)
-
-
-def join_address(host: str, port: int) -> str:
-    """`host:port`, with brackets round an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _addresses(value: Any) -> tuple[str, ...]:
-    """`H:P[,H:P]`, or a TOML list of such; without a port it is the usual one."""
-    parts = value if isinstance(value, list) else _text(value).split(",")
-    found = []
-    for part in parts:
-        text = _text(part).strip()
-        host, colon, port = text.rpartition(":")
-        if not colon or (text.count(":") > 1 and not host.endswith("]")):
-            host, port = text, str(limits.DNS_PORT)
-        found.append(join_address(_host(host), _port(port)))
-    if not 1 <= len(found) <= 16:
-        raise ValueError("it should name 1 to 16 addresses")
-    return tuple(found)
-
-
-def _log_level(value: Any) -> str:
-    level = _text(value).lower()
-    if level not in LOG_LEVELS:
-        raise ValueError(f"it should be one of {', '.join(LOG_LEVELS)}, not {value!r}")
-    return level
-
-
-def _store(value: Any) -> str:
-    store = _text(value)
-    if store not in ("sqlite", "memory"):
-        raise ValueError(f"it should be sqlite or memory, not {value!r}")
-    return store
-
-
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
@@ -170,24 +44,32 @@ class Option:
     """One option. `key` is its name in the file and, in capitals after RELEVO_, in the environment.
 
     `commands`: which commands have it. `metavar` is empty for a switch. `default` is already checked.
+    `has_no`: the switch has a second flag, `--no-…`, that turns it off. `words`: all it may be, if they are few.
     `has_effect`: False for what scripts may pass to any version, but this one does nothing with (and says so).
     """
 
     key: str
     flags: tuple[str, ...]
-    check: Callable[[Any], Any]
+    check: checks.Check
     default: Any
     metavar: str
     help: str
     commands: tuple[str, ...]
     has_effect: bool = True
+    has_no: bool = False
+    words: tuple[str, ...] = ()
+
+    @property
+    def all_flags(self) -> tuple[str, ...]:
+        """Its flags, the one that turns it off included."""
+        return self.flags + tuple(f"--no-{flag[2:]}" for flag in self.flags if self.has_no)
 
 
 OPTIONS: tuple[Option, ...] = (
     Option(
         "server_uri",
         ("-u", "--server_uri"),
-        _service,
+        checks.service,
         str(names.DEFAULT_SERVICE),
         "NAME",
         "the room's service name",
@@ -196,7 +78,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "serve_first",
         ("-s", "--serve-first"),
-        _yes_or_no,
+        checks.yes_or_no,
         False,
         "",
         "be the first active server; otherwise a name nobody ever served is claimed after a moment",
@@ -205,38 +87,38 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "min_n",
         ("-n", "--min_n"),
-        _whole(0, limits.MEMBERS_MAX),
+        checks.whole(0, limits.MEMBERS_MAX),
         0,
         "N",
         "members needed before the chat begins",
         _PARTICIPANTS,
     ),
-    Option("dns_ip", ("--dns_ip",), _host, "localhost", "IP", "where zdns, the name server, is", COMMAND_NAMES),
-    Option("dns_port", ("--dns_port",), _port, limits.DNS_PORT, "PORT", "and its port", COMMAND_NAMES),
+    Option("dns_ip", ("--dns_ip",), checks.host, "localhost", "IP", "where zdns, the name server, is", COMMAND_NAMES),
+    Option("dns_port", ("--dns_port",), checks.port, limits.DNS_PORT, "PORT", "and its port", COMMAND_NAMES),
     Option(
         "dns",
         ("--dns",),
-        _addresses,
+        checks.addresses,
         None,
         "H:P[,H:P]",
         "the same in one, or several name servers to try in turn",
         COMMAND_NAMES,
     ),
-    Option("name", ("--name",), _nick, None, "NICK", "what to be called; default: the account's name", _ROOM),
+    Option("name", ("--name",), checks.nick, None, "NICK", "what to be called; default: the account's name", _ROOM),
     Option(
         "term",
         ("--term",),
-        _seconds(0.05, 1_000_000),
+        checks.seconds(0.05, 1_000_000),
         limits.TERM_MS / 1000,
         "SECONDS",
         "time between handovers, fractions allowed, 0 never",
         _PARTICIPANTS,
     ),
-    Option("no_serve", ("--no-serve",), _yes_or_no, False, "", "never take the server role", ("chat",)),
+    Option("no_serve", ("--no-serve",), checks.yes_or_no, False, "", "never take the server role", ("chat",)),
     Option(
         "bind",
         ("--bind",),
-        _host,
+        checks.host,
         None,
         "IP",
         "the own address others should use; default: the one towards zdns",
@@ -245,17 +127,17 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "data_dir",
         ("--data-dir",),
-        _text,
+        checks.text,
         None,
         "DIR",
         "where to keep files: zdns' records, and the log",
         COMMAND_NAMES,
     ),
-    Option("ephemeral", ("--ephemeral",), _yes_or_no, False, "", "write no files, not even a log", _PARTICIPANTS),
+    Option("ephemeral", ("--ephemeral",), checks.yes_or_no, False, "", "write no files, not even a log", _PARTICIPANTS),
     Option(
         "fresh",
         ("--fresh",),
-        _yes_or_no,
+        checks.yes_or_no,
         False,
         "",
         "give up a history that nobody here holds, and start anew",
@@ -264,20 +146,111 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "flood",
         ("--flood",),
-        _posts_per_s,
+        checks.posts_per_s,
         limits.FLOOD_POSTS_PER_S,
         "N",
         "posts a second a person may send, 0 unlimited",
         _PARTICIPANTS,
     ),
-    Option("plain", ("--plain",), _yes_or_no, False, "", "lines of text: for pipes, ssh and screen readers", ("chat",)),
-    Option("json", ("--json",), _yes_or_no, False, "", "one JSON object a line", ("chat", "send", "tail", "status")),
-    Option("since", ("--since",), _whole(1, 2**63 - 1), None, "SEQ", "begin with message number SEQ", ("tail",)),
-    Option("count", ("--count",), _whole(1, 2**63 - 1), None, "N", "end after N messages", ("tail",)),
+    Option(
+        "plain",
+        ("--plain",),
+        checks.yes_or_no,
+        False,
+        "",
+        "lines of text: for pipes, ssh and screen readers",
+        ("chat",),
+    ),
+    Option(
+        "theme",
+        ("--theme",),
+        checks.one_of(*THEMES),
+        "auto",
+        "|".join(THEMES),
+        "the console's colours: for a dark or a light background, or none",
+        _CHAT,
+        words=THEMES,
+    ),
+    Option(
+        "colors",
+        ("--colors",),
+        checks.one_of(*COLORS),
+        "auto",
+        "|".join(COLORS),
+        "how many colours the console uses",
+        _CHAT,
+        words=COLORS,
+    ),
+    Option(
+        "ascii",
+        ("--ascii",),
+        checks.one_of(*SIGNS),
+        "auto",
+        "",
+        "draw lines and marks with plain letters; by default where the terminal cannot do better",
+        _CHAT,
+        has_no=True,
+        words=SIGNS,
+    ),
+    Option(
+        "mouse",
+        ("--mouse",),
+        checks.yes_or_no,
+        False,
+        "",
+        "let the console have the mouse; the terminal then marks text with Shift only",
+        _CHAT,
+        has_no=True,
+        words=ON_OFF,
+    ),
+    Option(
+        "bell",
+        ("--bell",),
+        checks.yes_or_no,
+        True,
+        "",
+        "ring when somebody names you or tells you something in private",
+        _CHAT,
+        has_no=True,
+        words=ON_OFF,
+    ),
+    Option(
+        "joins",
+        ("--joins",),
+        checks.one_of(*JOINS),
+        "smart",
+        "|".join(JOINS),
+        "whose coming and going the log tells; smart: of those who spoke lately",
+        _CHAT,
+        words=JOINS,
+    ),
+    Option(
+        "paste_lines",
+        ("--paste-lines",),
+        checks.whole(1, PASTE_LINES_MAX),
+        3,
+        "N",
+        "ask before posting a paste of more than N lines",
+        _CHAT,
+    ),
+    Option(
+        "keys",
+        ("--keys",),
+        checks.keys,
+        {},
+        "ACTION=KEY,...",
+        "other keys for actions of the console; the manual lists them",
+        _CHAT,
+    ),
+    Option(
+        "json", ("--json",), checks.yes_or_no, False, "", "one JSON object a line", ("chat", "send", "tail", "status")
+    ),
+    Option("since", ("--since",), checks.whole(1, 2**63 - 1), None, "SEQ", "begin with message number SEQ", ("tail",)),
+    Option("count", ("--count",), checks.whole(1, 2**63 - 1), None, "N", "end after N messages", ("tail",)),
     Option(
         "no_follow",
         ("--no-follow",),
-        _yes_or_no,
+        checks.yes_or_no,
         False,
         "",
         "print what is there and end; without --since: everything",
@@ -286,42 +259,59 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "timeout",
         ("--timeout",),
-        _above_zero(_seconds(0.05, 1_000_000)),
+        checks.above_zero(checks.seconds(0.05, 1_000_000)),
         30.0,
         "SECONDS",
         "how long to wait for an answer",
         ("send", "status", "handover"),
     ),
-    Option("to", ("--to",), _nick, None, "NAME", "hand over to the machine of NAME; default: to any", ("handover",)),
-    Option("host", ("--host",), _host, "0.0.0.0", "IP", "the address to listen at", ("dns",)),
-    Option("port", ("--port",), _whole(0, 65_535), limits.DNS_PORT, "PORT", "the port to listen at", ("dns",)),
-    Option("store", ("--store",), _store, "sqlite", "sqlite|memory", "where the records are kept", ("dns",)),
+    Option(
+        "to", ("--to",), checks.nick, None, "NAME", "hand over to the machine of NAME; default: to any", ("handover",)
+    ),
+    Option("host", ("--host",), checks.host, "0.0.0.0", "IP", "the address to listen at", ("dns",)),
+    Option("port", ("--port",), checks.whole(0, 65_535), limits.DNS_PORT, "PORT", "the port to listen at", ("dns",)),
+    Option(
+        "store",
+        ("--store",),
+        checks.one_of("sqlite", "memory"),
+        "sqlite",
+        "sqlite|memory",
+        "where the records are kept",
+        ("dns",),
+    ),
     Option(
         "lease",
         ("--lease",),
-        _above_zero(_seconds(0.2, 3_600)),
+        checks.above_zero(checks.seconds(0.2, 3_600)),
         limits.LEASE_MS / 1000,
         "SECONDS",
         "how long a server that says nothing is still counted on",
         ("dns",),
     ),
     Option(
-        "open", ("--open",), _yes_or_no, False, "", "let anybody on the network take part", ("dns",), has_effect=False
+        "open",
+        ("--open",),
+        checks.yes_or_no,
+        False,
+        "",
+        "let anybody on the network take part",
+        ("dns",),
+        has_effect=False,
     ),
     Option(
         "check",
         ("--check",),
-        _yes_or_no,
+        checks.yes_or_no,
         False,
         "",
         "only see whether one answers at --dns_ip and --dns_port (exit 0 or 69)",
         ("dns",),
     ),
-    Option("ticket", ("--ticket",), _text, None, "T", "the ticket of the room", _ROOM, has_effect=False),
+    Option("ticket", ("--ticket",), checks.text, None, "T", "the ticket of the room", _ROOM, has_effect=False),
     Option(
         "replicas",
         ("--replicas",),
-        _whole(0, 15),
+        checks.whole(0, 15),
         1,
         "K",
         "copies of the history kept elsewhere",
@@ -331,7 +321,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "debug_endpoint",
         ("--debug-endpoint",),
-        _text,
+        checks.text,
         None,
         "ENDPOINT",
         "for the monitor",
@@ -341,18 +331,48 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "metrics_port",
         ("--metrics-port",),
-        _whole(0, 65_535),
+        checks.whole(0, 65_535),
         None,
         "PORT",
         "metrics and health",
         _PARTICIPANTS,
         has_effect=False,
     ),
-    Option("log_level", ("--log-level",), _log_level, "warning", "LEVEL", ", ".join(LOG_LEVELS), COMMAND_NAMES),
-    Option("log_file", ("--log-file",), _text, None, "FILE", "where the log goes", COMMAND_NAMES),
+    Option(
+        "log_level",
+        ("--log-level",),
+        checks.one_of(*LOG_LEVELS),
+        "warning",
+        "LEVEL",
+        ", ".join(LOG_LEVELS),
+        COMMAND_NAMES,
+    ),
+    Option("log_file", ("--log-file",), checks.text, None, "FILE", "where the log goes", COMMAND_NAMES),
 )
 
 _BY_KEY = {option.key: option for option in OPTIONS}
+_TABLES = ("keys",)  # options that a table in the file may give
+
+# What `/set` can change while the console runs.
+SETTABLE = ("theme", "colors", "ascii", "mouse", "bell", "joins", "paste_lines")
+
+
+def variable_of(option: Option) -> str:
+    """The environment variable that gives it a value."""
+    return f"RELEVO_{option.key.upper()}"
+
+
+def default_text(option: Option) -> str:
+    """Its default as a person would type it; empty where there is none to speak of."""
+    match option.default:
+        case None | False | dict():
+            return ""
+        case True:
+            return "on"
+        case float():
+            return f"{option.default:g}"
+        case _:
+            return str(option.default)
 
 
 def options_of(command: str) -> list[Option]:
@@ -364,12 +384,13 @@ def options_of(command: str) -> list[Option]:
 class Settings:
     """The values of one command's options, checked, by key; `dns` is always a tuple of "host:port".
 
-    `given`: the keys that were given a value somewhere, in the order of the table.
+    `given`: the keys that were given a value somewhere, in the order of the table; `origins`: where that was, by key.
     """
 
     command: str
     values: Mapping[str, Any]
     given: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -407,7 +428,8 @@ def settle(
                 values[option.key], ranks[option.key] = layer.check(option), rank
                 break
     values["dns"] = _addresses_of(values, ranks, layers)
-    return Settings(command, values, tuple(key for key, rank in ranks.items() if rank < len(layers)))
+    given = tuple(key for key, rank in ranks.items() if rank < len(layers))
+    return Settings(command, values, given, {key: layers[ranks[key]].origin(_BY_KEY[key]) for key in given})
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,12 +450,24 @@ class _Layer:
         if self.kind == "flag":
             return CommandError(f"{option.flags[-1]}: {cause}", EXIT_USAGE)
         if self.kind == "environment":
-            return CommandError(f"RELEVO_{option.key.upper()} in the environment: {cause}", EXIT_CONFIG)
+            return CommandError(f"{variable_of(option)} in the environment: {cause}", EXIT_CONFIG)
         return CommandError(f"{self.name}: {option.key}: {cause}", EXIT_CONFIG)
+
+    def origin(self, option: Option) -> str:
+        """Where a value of this option came from, in a few words."""
+        match self.kind:
+            case "flag" if option.has_no and self.values[option.key] is False:
+                return f"flag {option.all_flags[-1]}"
+            case "flag":
+                return f"flag {option.flags[-1]}"
+            case "environment":
+                return f"environment, {variable_of(option)}"
+            case _:
+                return f"file {self.name}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    found = {option.key: environment.get(f"RELEVO_{option.key.upper()}", "") for option in OPTIONS}
+    found = {option.key: environment.get(variable_of(option), "") for option in OPTIONS}
     return {key: value for key, value in found.items() if value}
 
 
@@ -442,7 +476,7 @@ def _from_file(command: str, file: Mapping[str, Any], file_name: str) -> list[_L
     top: dict[str, Any] = {}
     tables: dict[str, dict[str, Any]] = {}
     for key, value in file.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key not in _TABLES:
             if key not in COMMAND_NAMES:
                 raise CommandError(
                     _unknown(f"{file_name}: there is no command {key!r} for the table [{key}].", key, COMMAND_NAMES),
@@ -477,4 +511,43 @@ def _addresses_of(values: Mapping[str, Any], ranks: Mapping[str, int], layers: l
         return tuple(values["dns"])
     if ranks["dns"] == in_parts < len(layers):
         raise layers[in_parts].error(_BY_KEY["dns"], "it says the same as dns_ip and dns_port; give one or the other.")
-    return (join_address(values["dns_ip"], values["dns_port"]),)
+    return (checks.join_address(values["dns_ip"], values["dns_port"]),)
+
+
+# --- settings of the running console ---------------------------------------------------------------------------------
+
+
+def setting(name: str) -> Option:
+    """The option that `/set` means by this name.
+
+    Raises:
+        ValueError: there is none, or it cannot change any more; the sentence says what can.
+    """
+    key = name.lower().replace("-", "_")
+    if key in SETTABLE:
+        return _BY_KEY[key]
+    there_are = f"There are {', '.join(SETTABLE)}."
+    if key in _BY_KEY:
+        raise ValueError(f"{key} can only be given at the start, as {_BY_KEY[key].flags[-1]}. {there_are}")
+    close = difflib.get_close_matches(key[:40], SETTABLE, n=1)
+    raise ValueError(f"There is no setting {name[:40]!r}. " + (f"Did you mean {close[0]}?" if close else there_are))
+
+
+def check_setting(name: str, text: str) -> Any:
+    """The value of a setting that was typed.
+
+    Raises:
+        ValueError: with a sentence: there is no such setting, or it may not have this value.
+    """
+    option = setting(name)
+    try:
+        return option.check(text)
+    except ValueError as error:
+        may = f"{', '.join(option.words[:-1])} or {option.words[-1]}" if option.words else ""
+        cause = f"it should be {may}, not {text[:40]!r}" if may else str(error)
+        raise ValueError(f"{option.key}: {cause}.") from error
+
+
+def shown_setting(value: Any) -> str:
+    """A value as one would type it after `/set NAME`."""
+    return ("off", "on")[value] if isinstance(value, bool) else str(value)

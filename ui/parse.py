@@ -1,14 +1,15 @@
 """A typed line to what it asks for: an intent, a local action, or a sentence saying what is wrong; pure.
 
 Nothing that looks like a command is ever posted: an unknown `/x` is an error, ` /x` (a blank in front) is asked
-about, and `//x` is how to post `/x`. The same holds for `@nick text`, which is private; `@@x` posts `@x`.
+about, and `//x` is how to post `/x`. The same holds for `@nick text`, which is private; `@@x` posts `@x`. A text
+that begins with "/me " is an action wherever it is shown, so that `//me waves` does the same as `/me waves`.
 """
 
 import unicodedata
 from dataclasses import dataclass
 
 from peer import intents
-from ui import commands
+from ui import commands, options
 from wire import limits, names
 
 HISTORY_COUNT_MAX = limits.FETCH_ENTRIES_MAX
@@ -23,6 +24,55 @@ class ShowHelp:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowKeys:
+    """Show what the keys do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Tell `text` to who told us something in private last."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowTopic:
+    """Show what the room is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Do not show what `nick` says, or, if so already, show it again; None: list whom we ignore."""
+
+    nick: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write the messages to a new file: as JSON lines when the name ends in ".jsonl", otherwise as text."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowQueue:
+    """List own texts without an outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Empty the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Give a setting another value; without one show it, without a name all. Both were checked: `ui.options`."""
+
+    name: str | None
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """The line cannot be done; the sentence says why, and what would do."""
 
@@ -34,7 +84,8 @@ class Nothing:
     """A blank line."""
 
 
-Parsed = intents.UserIntent | ShowHelp | Problem | Nothing
+Local = ShowHelp | ShowKeys | Reply | ShowTopic | Ignore | Export | ShowQueue | Clear | Set
+Parsed = intents.UserIntent | Local | Problem | Nothing
 
 
 def parse(line: str) -> Parsed:
@@ -117,25 +168,38 @@ def _command(text: str) -> Parsed:
 
 
 def _build(command: commands.SlashCommand, rest: str) -> Parsed:
-    """The intent of a known command with `rest` as what was typed after it."""
+    """What a known command asks for with `rest` as what was typed after it."""
+    if not rest and command.name in _NEEDS_MORE:
+        return _usage(command)
     match command.name:
         case "help":
             return _help(rest)
         case "msg":
-            nick, *text = rest.split(maxsplit=1) or [""]
-            return _tell(nick.removeprefix("@"), text[0] if text else "", "") if nick else _usage(command)
-        case "nick":
-            return _nick(rest) if rest else _usage(command)
+            nick, *text = rest.split(maxsplit=1)
+            return _tell(nick.removeprefix("@"), text[0] if text else "", "")
+        case "reply":
+            return _measured(rest) or Reply(rest)
+        case "me":
+            return _say(f"/me {rest}")
         case "away":
             return _away(rest)
+        case "topic":
+            return _topic(rest)
         case "history":
             return _history(command, rest.split())
         case "search":
-            return _search(command, rest)
-        case "handover":
-            return _handover(rest)
+            return _search(rest)
+        case "export":
+            return Export(rest)
+        case "set":
+            return _set(rest)
+        case "nick" | "ignore" | "handover":
+            return _named(command, rest)
         case _:
             return _bare(command, rest)
+
+
+_NEEDS_MORE = ("msg", "reply", "me", "nick", "search", "export")
 
 
 def _bare(command: commands.SlashCommand, rest: str) -> Parsed:
@@ -147,36 +211,62 @@ def _bare(command: commands.SlashCommand, rest: str) -> Parsed:
             return intents.AskWho()
         case "back":
             return intents.GoAway(None)
+        case "clear":
+            return Clear()
+        case "queue":
+            return ShowQueue()
         case "status":
             return intents.AskStatus()
         case _:
             return intents.Quit()
 
 
+def _named(command: commands.SlashCommand, rest: str) -> Parsed:
+    """The commands that take a nick, or nothing."""
+    try:
+        nick = names.check_nick(rest.removeprefix("@")) if rest else None
+    except ValueError as error:
+        return Problem(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    match command.name:
+        case "nick":
+            return intents.ChangeNick(nick or "")
+        case "ignore":
+            return Ignore(nick)
+        case _:
+            return intents.AskHandover(nick)
+
+
 def _usage(command: commands.SlashCommand) -> Problem:
     return Problem(f"Usage: {command.usage}, for example {command.example}")
 
 
+_HINT = "The first letters are enough, and Tab completes; /help keys tells the keys."
+
+
 def _help(rest: str) -> Parsed:
     if not rest:
-        return ShowHelp((*commands.overview(), "The first letters of a command are enough, and Tab completes."))
+        return ShowHelp((*commands.overview(), _HINT))
+    if rest.lower() in commands.HELP_TOPICS:
+        return ShowKeys()
     command = commands.find(rest.split()[0].removeprefix("/")[:100])
     if isinstance(command, commands.NoCommand):
         return Problem(command.sentence)
     return ShowHelp(tuple(commands.explanation(command)))
 
 
-def _nick(rest: str) -> Parsed:
-    try:
-        return intents.ChangeNick(names.check_nick(rest))
-    except ValueError as error:
-        return Problem(f"{str(error)[:1].upper()}{str(error)[1:]}.")
-
-
 def _away(rest: str) -> Parsed:
     if len(rest) > limits.AWAY_CHARS_MAX:
         return Problem(f"A reason has at most {limits.AWAY_CHARS_MAX} characters, this one has {len(rest)}.")
     return intents.GoAway(rest)
+
+
+def _topic(rest: str) -> Parsed:
+    if not rest:
+        return ShowTopic()
+    topic = "" if rest == "-" else " ".join(rest.split())
+    if len(topic) > limits.ROOM_TOPIC_CHARS_MAX:
+        return Problem(f"A topic has at most {limits.ROOM_TOPIC_CHARS_MAX} characters, this one has {len(topic)}.")
+    return intents.SetTopic(topic)
 
 
 def _history(command: commands.SlashCommand, words: list[str]) -> Parsed:
@@ -190,18 +280,22 @@ def _history(command: commands.SlashCommand, words: list[str]) -> Parsed:
     return intents.AskHistory(before, count)
 
 
-def _search(command: commands.SlashCommand, rest: str) -> Parsed:
-    if not rest:
-        return _usage(command)
+def _search(rest: str) -> Parsed:
     if len(rest) > limits.QUERY_CHARS_MAX:
         return Problem(f"A search has at most {limits.QUERY_CHARS_MAX} characters, this one has {len(rest)}.")
     return intents.AskSearch(rest)
 
 
-def _handover(rest: str) -> Parsed:
-    if not rest:
-        return intents.AskHandover(None)
+def _set(rest: str) -> Parsed:
+    """`/set theme dark`, and `/set theme=dark` as well."""
+    name, *value = rest.replace("=", " ", 1).split(maxsplit=1) or [""]
     try:
-        return intents.AskHandover(names.check_nick(rest.removeprefix("@")))
+        if not name:
+            return Set(None, None)
+        option = options.setting(name)
+        if not value:
+            return Set(option.key, None)
+        options.check_setting(option.key, value[0])
+        return Set(option.key, value[0])
     except ValueError as error:
-        return Problem(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+        return Problem(str(error))

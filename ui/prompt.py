@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from ui import commands
+from ui.files import names_like
 from ui.foot import Foot
 from ui.keys import KeyReader
 from ui.line_editor import Choices, Ended, Entered, Interrupted, LineEditor, ScreenCleared, echo
@@ -37,7 +38,7 @@ class PromptInput:
         """
         self._descriptor = descriptor
         self._keys = KeyReader()
-        self._editor = LineEditor(lambda line: commands.complete(line, nicks()), line_bytes_max)
+        self._editor = LineEditor(lambda line: commands.complete(line, nicks(), names_like), line_bytes_max)
         self._foot = Foot(self._editor)
         self._lines: asyncio.Queue[bytes | TooLong | None] = asyncio.Queue()
         self._saved: list[Any] = termios.tcgetattr(descriptor)
@@ -95,6 +96,11 @@ class PromptInput:
         if line is not None and keep:
             self.print([echo(line)])
 
+    def clear(self) -> bool:
+        """A blank screen but for the line being typed, as by Ctrl+L."""
+        _write(self._foot.draw_alone(self._columns()))
+        return True
+
     def _draw(self) -> None:
         if self._running:
             _write(self._foot.draw(self._columns()))
@@ -132,7 +138,7 @@ class PromptInput:
                 case Choices(words):
                     self.print([f"-- {'  '.join(map(safe_line, words))}"])
                 case ScreenCleared():
-                    _write(self._foot.draw_alone(self._columns()))
+                    self.clear()
         self._draw()
 
     # --- the terminal -------------------------------------------------------------------------------------------------

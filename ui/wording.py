@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from peer import notices
+from ui.people import People
 from ui.safe_text import excerpt, safe_line, safe_lines
 from wire import limits
 
 EXCERPT_CHARS_MAX = 40
+QUEUE_LINES_MAX = 20  # chosen: what waits is listed as far as it fits a screen
+_ACTION = "/me "
 
 Stamp = Callable[[int], str]  # UTC milliseconds to local "YYYY-MM-DD HH:MM"
 
@@ -16,8 +19,15 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names of others in a row."""
     return ", ".join(map(safe_line, names))
+
+
+def action_of(text: str) -> str | None:
+    """What somebody does, when a text says so: it begins with "/me "; None when it does not."""
+    action = text.removeprefix(_ACTION)
+    return action if action != text and action.strip() else None
 
 
 def error_line(sentence: str) -> str:
@@ -37,42 +47,53 @@ _ABOUT = dict.fromkeys(("no_standby", "not_standby", "handover_failed"), "not ha
 _HINTS = {"name_taken": "; /who lists those in use", "no_standby": "; /status lists who stands by"}
 
 
-def _refusal_line(refusal: notices.Refusal) -> str:
-    return error_line(_ABOUT.get(refusal.code, "") + refusal.message + _HINTS.get(refusal.code, ""))
+def refusal_sentence(refusal: notices.Refusal) -> str:
+    """Why a request was turned down, and what to try."""
+    return safe_line(_ABOUT.get(refusal.code, "") + refusal.message + _HINTS.get(refusal.code, ""))
 
 
 class Wording:
-    """Puts notices into words; remembers what the reader was told (the day, the gate) and who spoke last."""
+    """Puts notices into words; remembers what the reader was told (the day, the gate, the topic) and who is here."""
 
     def __init__(self, dns: Sequence[str], stamp: Stamp, now_ms: int) -> None:
+        self.people = People()
         self._dns = dns
         self._stamp = stamp
         self._day = stamp(now_ms)[:10]
-        self._name = ""
         self._gate: tuple[int, int] | None = None
-        self._nicks: dict[str, None] = {}  # members; who spoke last is at the end
+        self._topic = notices.Topic(text="", by="")
 
     @property
     def nicks(self) -> list[str]:
-        """Members other than oneself, who spoke last first: the order in which Tab offers them."""
-        return [nick for nick in reversed(list(self._nicks)) if nick != self._name]
+        """Members other than oneself, in the order in which Tab offers them."""
+        return self.people.nicks
 
     def lines(self, notice: notices.AnyNotice, now_ms: int) -> list[str]:
         """What to print for a notice; `now_ms`: UTC. Handovers and own posts' acknowledgements say nothing."""
+        if self._is_hidden(notice):
+            return []
+        name = self.people.name
+        self.people.fold(notice)
         match notice:
             case notices.Ready():
                 return self._greeting(notice)
             case notices.Waiting():
                 return self._waiting(notice)
             case notices.Message():
-                self._spoke(notice.author)
                 return self._begun() + self._dated(notice.time, notice.author, notice.text)
             case notices.Private():
                 return self._private(notice, now_ms)
             case notices.MemberChanged():
-                return self._member(notice)
+                return _member_lines(notice, name)
             case notices.MembersList():
-                return [_who_line(notice)]
+                return [f"-- {who_text(notice)}"]
+            case notices.Topic():
+                return self._topic_told(notice)
+            case _:
+                return self._answer(notice)
+
+    def _answer(self, notice: notices.AnyNotice) -> list[str]:
+        match notice:
             case notices.HistoryPage():
                 return self._history(notice)
             case notices.FoundMessages():
@@ -82,7 +103,7 @@ class Wording:
             case notices.HandedOver():
                 return ["-- the server role was handed over"]
             case notices.Refusal():
-                return [_refusal_line(notice)]
+                return [error_line(refusal_sentence(notice))]
             case notices.Fault(code="nobody_serves"):
                 return [f"-- {safe_line(notice.message)}. What you type meanwhile is kept"]
             case notices.Fault():
@@ -90,20 +111,65 @@ class Wording:
             case _:
                 return []
 
+    def is_shown(self, message: notices.Message | notices.ChatMessage) -> bool:
+        """Its author is not ignored."""
+        return not self.people.is_ignored(message.author)
+
+    def _is_hidden(self, notice: notices.AnyNotice) -> bool:
+        """Somebody who is ignored says it. It is as if it had not been said: there is no answering it, either."""
+        match notice:
+            case notices.Message(own=True):
+                return False
+            case notices.Message():
+                return not self.is_shown(notice)
+            case notices.Private(state="received", sender=sender):
+                return self.people.is_ignored(sender)
+            case _:
+                return False
+
+    # --- what the reader asks for -------------------------------------------------------------------------------------
+
+    def ignore(self, nick: str | None) -> list[str]:
+        """Ignore somebody, or no longer; without a nick: say whom."""
+        if nick is None:
+            ignored = self.people.ignored
+            return [f"-- you ignore {listed(ignored)}" if ignored else "-- you ignore nobody"]
+        if self.people.is_me(nick):
+            return [error_line("That is you.")]
+        name = safe_line(nick)
+        if self.people.toggle_ignored(nick):
+            return [f"-- what {name} says is not shown from now on; /ignore {name} again ends it"]
+        return [f"-- what {name} says is shown again"]
+
+    def topic(self) -> list[str]:
+        """What the room is about."""
+        return [self._topic_line()] if self._topic.text else ["-- there is no topic; /topic TEXT sets one"]
+
+    def _topic_told(self, topic: notices.Topic) -> list[str]:
+        """Once: it may be told again at a new server."""
+        if topic == self._topic:
+            return []
+        self._topic = topic
+        return [self._topic_line()] if topic.text else [f"-- {self._whom(topic.by)} took the topic away"]
+
+    def _topic_line(self) -> str:
+        by = f" (set by {self._whom(self._topic.by)})" if self._topic.by else ""
+        return f"-- topic: {safe_line(self._topic.text)}{by}"
+
+    def _whom(self, nick: str) -> str:
+        return "you" if self.people.is_me(nick) else safe_line(nick) or "somebody"
+
     def message_lines(self, message: notices.Message) -> list[str]:
         """A message, after a line with its day when that is another than the one before."""
         return self._dated(message.time, message.author, message.text)
 
     def _greeting(self, ready: notices.Ready) -> list[str]:
-        self._name = ready.name
-        for nick in ready.members:
-            self._nicks.setdefault(nick)
         kept = counted(ready.head, "message") if ready.head else "no messages"
         newest = f", the last {limits.PAGE_ENTRIES} follow" if ready.head > limits.PAGE_ENTRIES else ""
         alone = ready.members == (ready.name,)
-        here = "nobody else is here yet" if alone else f"{len(ready.members)} here: {_listed(ready.members)}"
+        here = "nobody else is here yet" if alone else f"{len(ready.members)} here: {listed(ready.members)}"
         return [
-            f"-- you are {safe_line(ready.name)} in {safe_line(ready.service)} (zdns at {_listed(self._dns)})",
+            f"-- you are {safe_line(ready.name)} in {safe_line(ready.service)} (zdns at {listed(self._dns)})",
             f"-- {safe_line(ready.server) or 'somebody'} serves; {kept} so far{newest}; {here}",
             "-- type a line and Enter to post it; /help lists the commands, /quit leaves",
         ]
@@ -115,7 +181,7 @@ class Wording:
         is_first, self._gate = self._gate is None, gate
         if waiting.here >= waiting.need:
             return self._begun()
-        who = f" ({_listed(waiting.members)})" if waiting.members else ""
+        who = f" ({listed(waiting.members)})" if waiting.members else ""
         kept = f"; until {waiting.need} are, posts are kept and shown to nobody" if is_first else ""
         return [f"-- waiting: {waiting.here} of {waiting.need} here{who}{kept}"]
 
@@ -130,59 +196,21 @@ class Wording:
         day, _, minute = self._stamp(time_ms).partition(" ")
         first = [f"-- {day}"] if day != self._day else []
         self._day = day
-        return first + _spoken(f"{minute} {safe_line(author)}: ", text)
+        return first + said_lines(minute, author, text)
 
     def _private(self, private: notices.Private, now_ms: int) -> list[str]:
         minute = self._stamp(now_ms)[11:]
         about = f": {excerpt(private.text, EXCERPT_CHARS_MAX)}"
         match private.state:
             case "received":
-                self._spoke(private.sender)
-                return _spoken(f"{minute} [{safe_line(private.sender)} -> you] ", private.text)
+                return _told_lines(minute, f"{safe_line(private.sender)} -> you", private.sender, private.text)
             case "queued":
-                return _spoken(f"{minute} [you -> {safe_line(private.to)}] ", private.text)
+                return _told_lines(minute, f"you -> {safe_line(private.to)}", self.people.name, private.text)
             case "delivered":
                 return [f"-- delivered to {safe_line(private.to)}{about}"]
             case _:
                 why = f" ({safe_line(private.reason)})" if isinstance(private.reason, str) else ""
                 return [f"! not delivered to {safe_line(private.to)}{why}{about}"]
-
-    def _spoke(self, nick: str) -> None:
-        if nick in self._nicks:
-            del self._nicks[nick]
-            self._nicks[nick] = None
-
-    def _member(self, changed: notices.MemberChanged) -> list[str]:
-        name, own = changed.name, changed.name == self._name
-        who = "you are" if own else f"{safe_line(name)} is"
-        match changed.state:
-            case "joined":
-                self._nicks.setdefault(name)
-                return [f"-- {safe_line(name)} joined"]
-            case "left":
-                self._nicks.pop(name, None)
-                return [f"-- {safe_line(name)} left"]
-            case "lost":
-                self._nicks.pop(name, None)
-                return [f"-- lost contact with {safe_line(name)}"]
-            case "away":
-                reason = f": {safe_line(changed.text)}" if isinstance(changed.text, str) and changed.text else ""
-                return [f"-- {who} away{reason}"]
-            case "back":
-                return [f"-- {who} back"]
-            case "renamed":
-                return self._renamed(changed)
-            case _:
-                return []
-
-    def _renamed(self, changed: notices.MemberChanged) -> list[str]:
-        was = changed.was if isinstance(changed.was, str) else ""
-        self._nicks.pop(was, None)
-        self._nicks[changed.name] = None
-        if was == self._name:
-            self._name = changed.name
-            return [f"-- you are called {safe_line(changed.name)} now"]
-        return [f"-- {safe_line(was)} is called {safe_line(changed.name)} now"]
 
     def _history(self, page: notices.HistoryPage) -> list[str]:
         if not page.messages:
@@ -206,9 +234,52 @@ class Wording:
 
     def _page(self, messages: Sequence[notices.ChatMessage]) -> list[str]:
         """Messages out of turn, each with its full date: they do not move the day of the talk."""
-        return [
-            line for one in messages for line in _spoken(f"{self._stamp(one.time)} {safe_line(one.author)}: ", one.text)
-        ]
+        shown = [one for one in messages if self.is_shown(one)]
+        lines = [line for one in shown for line in said_lines(self._stamp(one.time), one.author, one.text)]
+        if hidden := len(messages) - len(shown):
+            lines.append(f"-- {counted(hidden, 'message')} of whom you ignore left out")
+        return lines
+
+
+def said_lines(when: str, author: str, text: str) -> list[str]:
+    """A message: when, who, and what was said or done."""
+    action = action_of(text)
+    if action is not None:
+        return _spoken(f"{when} * {safe_line(author)} ", action)
+    return _spoken(f"{when} {safe_line(author)}: ", text)
+
+
+def _told_lines(when: str, whom: str, sender: str, text: str) -> list[str]:
+    """A private text."""
+    action = action_of(text)
+    if action is not None:
+        return _spoken(f"{when} [{whom}] * {safe_line(sender)} ", action)
+    return _spoken(f"{when} [{whom}] ", text)
+
+
+def _member_lines(changed: notices.MemberChanged, own_name: str) -> list[str]:
+    """A change about somebody, or about oneself (until now called `own_name`)."""
+    name, own = safe_line(changed.name), bool(own_name) and changed.name == own_name
+    who = "you are" if own else f"{name} is"
+    match changed.state:
+        case "joined" | "left":
+            return [f"-- {name} {changed.state}"]
+        case "lost":
+            return [f"-- lost contact with {name}"]
+        case "silent" if not own:
+            return [f"-- {name} is silent"]
+        case "heard" if not own:
+            return [f"-- {name} is heard again"]
+        case "away":
+            reason = f": {safe_line(changed.text)}" if isinstance(changed.text, str) and changed.text else ""
+            return [f"-- {who} away{reason}"]
+        case "back":
+            return [f"-- {who} back"]
+        case "renamed":
+            was = changed.was if isinstance(changed.was, str) else ""
+            return [f"-- {'you are' if was == own_name else f'{safe_line(was)} is'} called {name} now"]
+        case _:
+            return []
 
 
 def _spoken(prefix: str, text: str) -> list[str]:
@@ -217,14 +288,29 @@ def _spoken(prefix: str, text: str) -> list[str]:
     return [prefix + first, *(f"      | {line}" for line in rest)]
 
 
-def _who_line(who: notices.MembersList) -> str:
+def who_text(who: notices.MembersList) -> str:
+    """The members in one line."""
+
     def one(member: notices.MemberLine) -> str:
         remarks = [
             word for word, holds in (("serves", member.serving), (member.state, member.state != "here")) if holds
         ]
         return safe_line(member.name) + (f" ({', '.join(remarks)})" if remarks else "")
 
-    return f"-- {len(who.members)} here: {', '.join(map(one, who.members))}"
+    return f"{len(who.members)} here: {', '.join(map(one, who.members))}"
+
+
+def queue_lines(waiting: Sequence[tuple[str, str]]) -> list[str]:
+    """Own texts without an outcome, each after whom it is for (empty: everybody)."""
+    if not waiting:
+        return ["-- nothing of yours waits"]
+    lines = [
+        f"-- {number:>2}  {f'to {safe_line(to)}: ' if to else ''}{excerpt(text, EXCERPT_CHARS_MAX)}"
+        for number, (to, text) in enumerate(waiting[:QUEUE_LINES_MAX], 1)
+    ]
+    rest = len(waiting) - len(lines)
+    more = [f"-- and {rest:,} more"] if rest else []
+    return [f"-- {counted(len(waiting), 'text')} of yours not through yet:", *lines, *more]
 
 
 def status_lines(status: notices.Status, stamp: Stamp) -> list[str]:
@@ -234,10 +320,10 @@ def status_lines(status: notices.Status, stamp: Stamp) -> list[str]:
     soon = "" if status.next_handover_in_s is None else f", next in {max(0.0, status.next_handover_in_s):.0f} s"
     rows = [
         ("service", safe_line(status.service)),
-        ("served by", f"{safe_line(status.active.name)}, epoch {status.epoch} ({_listed(status.active.endpoints)})"),
-        ("in sync", _listed(status.in_sync)),
-        ("standbys", _listed(status.standbys) or "none"),
-        ("members", f"{len(status.members)}: {_listed(status.members)}{gate}"),
+        ("served by", f"{safe_line(status.active.name)}, epoch {status.epoch} ({listed(status.active.endpoints)})"),
+        ("in sync", listed(status.in_sync)),
+        ("standbys", listed(status.standbys) or "none"),
+        ("members", f"{len(status.members)}: {listed(status.members)}{gate}"),
         (
             "messages",
             f"{status.head:,}" + ("" if status.committed == status.head else f", {status.committed:,} committed"),
@@ -266,7 +352,7 @@ def outage_line(queued: int) -> str:
 
 def joining_line(service: str, dns: Sequence[str]) -> str:
     """Said when getting in takes a while."""
-    return f"-- not in {safe_line(service)} yet, still trying (zdns at {_listed(dns)})"
+    return f"-- not in {safe_line(service)} yet, still trying (zdns at {listed(dns)})"
 
 
 def recovered_line(queued: int) -> str:

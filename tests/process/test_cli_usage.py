@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,10 @@ def test_the_version_names_the_protocol_too(home: Path) -> None:
         (("tail", "--since", "0"), "--since: "),
         (("dns", "--store", "floppy"), "--store: it should be sqlite or memory"),
         (("handover", "--to", ""), "--to: it is empty"),
+        (("chat", "--theme", "pink"), "--theme: it should be auto, dark, light or mono, not 'pink'"),
+        (("chat", "--keys", "redraw=ctrl a"), "--keys: 'ctrl a' is for editing what is typed"),
+        (("chat", "--no-bel"), "perhaps you mean --no-bell"),
+        (("tail", "--bell"), "there is no option --bell"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )
@@ -131,6 +136,7 @@ def test_a_usage_error_is_one_sentence_and_exit_2(home: Path, arguments: tuple[s
         ("min_n = 'two'", "min_n: it should be a whole number from 0 to 1000, not 'two'"),
         ("mim_n = 2", "there is no option 'mim_n'. Did you mean 'min_n'?"),
         ("[chat]\nname = 5", "table [chat]: name: it should be text in quotes, not 5"),
+        ("[chat.keys]\nredrwa = 'f5'", "table [chat]: keys: there is no action 'redrwa'; did you mean redraw?"),
     ],
 )
 def test_a_bad_file_is_exit_78_and_named_with_key_and_cause(home: Path, text: str, part: str) -> None:
@@ -155,6 +161,41 @@ def test_a_bad_variable_is_exit_78_and_named(home: Path) -> None:
 
 def test_a_log_file_that_cannot_be_written_is_exit_78(home: Path) -> None:
     assert_one_sentence(relevo(home, "status", "--log-file", "/proc/no/log"), 78, "--log-file: /proc/no/log")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_printed_configuration_is_a_file_that_prints_itself(home: Path, command: str) -> None:
+    printed = relevo(home, command, "--print-config")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert printed.stdout.splitlines()[1] == f"[{command}]"
+    assert not home.exists(), "nothing was begun"
+    home.mkdir()
+    (home / "relevo.toml").write_text(printed.stdout)
+    again = relevo(home, command, "--print-config")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert tomllib.loads(again.stdout) == tomllib.loads(printed.stdout)
+
+
+def test_the_printed_configuration_says_where_each_value_came_from(home: Path) -> None:
+    home.mkdir()
+    (home / "relevo.toml").write_text("theme = 'dark'\n[chat.keys]\nredraw = 'f5'\n", encoding="utf-8")
+    printed = relevo(home, "chat", "Tea.example", "--no-bell", "--print-config", RELEVO_NAME="Zoë", LC_ALL="C")
+    assert printed.returncode == 0
+    lines = printed.stdout.splitlines()
+    for begin, end in (
+        ('server_uri = "tea.example" ', "; flag --server_uri"),
+        ("bell = false ", "; flag --no-bell"),
+        ('name = "Zoë" ', "; environment, RELEVO_NAME"),
+        ('theme = "dark" ', f"; file {home / 'relevo.toml'}"),
+        ('keys = { "redraw" = ["f5"] } ', f"; file {home / 'relevo.toml'}, table [chat]"),
+        ("mouse = false ", "; default"),
+        ("# bind = … ", "; no value"),
+    ):
+        assert any(line.startswith(begin) and line.endswith(end) for line in lines), (begin, printed.stdout)
+
+
+def test_a_bad_configuration_is_not_printed(home: Path) -> None:
+    assert_one_sentence(relevo(home, "chat", "--print-config", RELEVO_THEME="pink"), 78, "RELEVO_THEME")
 
 
 # --- no zdns -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The line client as people use it: in pipes, and at a real terminal."""
 
+import json
 import os
 import re
 import signal
@@ -137,6 +138,7 @@ def test_commands_do_what_the_help_says(ana: Chat, person: Person) -> None:
     for typed, *answers in (
         ("/help", "-- /who ", "-- /quit ", "-- The first letters"),
         ("/help msg", "-- /msg NICK TEXT", "-- Example: /msg ana", "-- Short: /m /tell"),
+        ("/help keys", "-- Alt+Enter ", "-- Ctrl+_ "),
         ("/who", "-- 2 here: ana (serves), bo"),
         ("/nick ANA", "! the name 'ANA' is taken"),
         ("/nick zoe", "-- you are called zoe now"),
@@ -149,6 +151,14 @@ def test_commands_do_what_the_help_says(ana: Chat, person: Person) -> None:
         ("/msg ana psst", "[you -> ana] psst", "-- delivered to ana: psst"),
         ("@ana: hey", "[you -> ana] hey", "-- delivered to ana: hey"),
         ("@nobody hey", "! not delivered to nobody (not here): hey"),
+        ("/topic", "-- there is no topic; /topic TEXT sets one"),
+        ("/topic tea at five", "-- topic: tea at five (set by you)"),
+        ("/topic", "-- topic: tea at five (set by you)"),
+        ("/topic -", "-- you took the topic away"),
+        ("/queue", "-- nothing of yours waits"),
+        ("/reply hm", "! Not sent: nobody has told you anything in private yet. To begin: /msg NICK TEXT"),
+        ("/clear", "! There is nothing to clear"),
+        ("/set theme dark", "! /set belongs to the full-screen console"),
         ("/status", "-- service    backend.com", "-- served by  ana, epoch 1", "-- members    2: ana, zoe"),
         ("/handover", "! not handed over: nobody else is here that can take the server role; /status"),
     ):
@@ -170,7 +180,7 @@ def test_what_looks_like_a_command_is_never_sent_by_accident(ana: Chat, person: 
         ("/x", "! Not sent: there is no command /x. /help lists them."),
         (" /who", "! Not sent: there is a blank in front of /who."),
         (" @ana hi", "! Not sent: there is a blank in front of @ana."),
-        ("/s", "! Not sent: /s could be /search or /status"),
+        ("/s", "! Not sent: /s could be /search, /status or /set: type a letter more."),
         ("x" * 8193, "! Not sent: a text has at most 8,192 bytes, this one has 8,193"),
         ("x" * 1_000_000, "! Not sent: that is too long; a text has at most 8,192 bytes"),
         ("\udcff", "! This line is not proper text"),
@@ -181,6 +191,86 @@ def test_what_looks_like_a_command_is_never_sent_by_accident(ana: Chat, person: 
         assert answer in bo.next()
     ana.until("message", seq=2)
     assert ana.texts() == ["/x", "@x"]
+
+
+def test_an_action_is_a_text_that_says_so(ana: Chat, person: Person) -> None:
+    bo = person("bo", "--no-serve")
+    bo.greeted()
+    bo.enter("/me waves")
+    assert bo.next().endswith(" * bo waves")
+    assert ana.shown(1)["text"] == "/me waves"
+    ana.do("post", text="/me nods\ntwice")
+    assert bo.next().endswith(" * ana nods")
+    assert bo.next() == "      | twice"
+    ana.do("tell", to="bo", text="/me winks")
+    assert bo.next().endswith(" [ana -> you] * ana winks")
+
+
+def test_a_reply_goes_to_who_told_something_last(ana: Chat, chat: Start, person: Person) -> None:
+    cy = chat("cy", "--no-serve")
+    cy.ready()
+    bo = person("bo", "--no-serve")
+    bo.greeted()
+    for teller in (ana, cy, ana):
+        teller.do("tell", to="bo", text="psst")
+        name = "ana" if teller is ana else "cy"
+        bo.until(f" [{name} -> you] psst")
+        bo.enter("/r yes")
+        bo.until(f"-- delivered to {name}: yes")
+        assert teller.until("private", state="received")["text"] == "yes"
+
+
+def test_who_is_ignored_is_not_heard_until_named_again(ana: Chat, person: Person) -> None:
+    bo = person("bo", "--no-serve")
+    bo.greeted()
+    cy = person("cy", "--no-serve")
+    cy.greeted()
+    bo.until("-- cy joined")
+    bo.enter("/ignore ANA")
+    assert bo.next() == "-- what ANA says is not shown from now on; /ignore ANA again ends it"
+    ana.do("post", text="do you hear me?")
+    ana.do("tell", to="bo", text="and now?")
+    assert ana.until("private", state="delivered")["to"] == "bo"
+    cy.until(" ana: do you hear me?")
+    cy.enter("I do")
+    assert bo.next().endswith(" cy: I do")
+    bo.enter("/history")
+    assert bo.next() == "-- messages 1 to 2:"
+    assert bo.next().endswith(" cy: I do")
+    assert bo.next() == "-- 1 message of whom you ignore left out"
+    bo.enter("/ignore ana")
+    bo.until("-- what ana says is shown again")
+    ana.do("post", text="hello again")
+    assert bo.next().endswith(" ana: hello again")
+
+
+def test_what_was_seen_is_exported_and_no_file_is_overwritten(ana: Chat, person: Person, tmp_path: Path) -> None:
+    ana.do("post", text="one\ntwo")
+    ana.until("message", seq=1)
+    bo = person("bo", "--no-serve")
+    bo.greeted()
+    bo.until("two")
+    bo.enter("/me waves")
+    bo.until("* bo waves")
+    bo.enter("/export tea.txt")
+    assert bo.next() == f"-- 2 messages written to {tmp_path / 'tea.txt'}"
+    lines = (tmp_path / "tea.txt").read_text().splitlines()
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d ", "DATE ", line) for line in lines] == [
+        "DATE ana: one",
+        "      | two",
+        "DATE * bo waves",
+    ]
+    bo.enter("/export tea.txt")
+    assert bo.next() == f"! Not exported: {tmp_path / 'tea.txt'} is there already; name another file."
+    bo.enter("/export nowhere/tea.txt")
+    assert bo.next() == f"! Not exported: {tmp_path / 'nowhere/tea.txt'} cannot be written (there is no such folder)."
+    bo.enter("/export tea.jsonl")
+    bo.until("-- 2 messages written")
+    messages = [json.loads(line) for line in (tmp_path / "tea.jsonl").read_text().splitlines()]
+    assert [(one["seq"], one["author"], one["text"]) for one in messages] == [
+        (1, "ana", "one\ntwo"),
+        (2, "bo", "/me waves"),
+    ]
 
 
 def test_a_handover_shows_nowhere_but_where_it_was_asked_for(ana: Chat, person: Person) -> None:
@@ -328,7 +418,9 @@ def test_an_own_line_appears_once_and_a_command_stays_above_its_answer(ana: Chat
     assert ana.texts() == ["hello"]
 
 
-def test_lines_are_edited_recalled_completed_and_pasted(ana: Chat, terminal: AtTerminal) -> None:
+def test_lines_are_edited_recalled_completed_and_pasted(ana: Chat, terminal: AtTerminal, tmp_path: Path) -> None:
+    (tmp_path / "tea-time").mkdir()
+    (tmp_path / "tea-time" / "log of monday.txt").touch()
     bo = terminal("bo", "--no-serve", columns=40)
     bo.sees("leaves")
     bo.type("an" + TAB)
@@ -340,6 +432,12 @@ def test_lines_are_edited_recalled_completed_and_pasted(ana: Chat, terminal: AtT
     bo.last("-- /help  /history  /handover", "> /h")
     bo.type("is" + TAB)
     bo.last("> /history")
+    bo.type(ctrl("u") + "/set th" + TAB + "d" + TAB)
+    bo.last("> /set theme dark")
+    bo.type(ctrl("u") + "/export tea-t" + TAB)
+    bo.last("> /export tea-time/")
+    bo.type("log" + TAB)
+    bo.last("> /export tea-time/log of monday.txt")
     bo.type(ctrl("c") + UP)
     bo.last("> hey ana: tea?")
     bo.type(ctrl("u") + f"{PASTE_BEGIN}one\ntwo\n{PASTE_END}")
@@ -353,6 +451,9 @@ def test_lines_are_edited_recalled_completed_and_pasted(ana: Chat, terminal: AtT
     bo.type(ctrl("l"))
     bo.until(lambda rows: rows == ["> a long line that does not fit the row of a small screen"], "the line alone")
     bo.enter("")
+    bo.sees("bo: a long line")
+    bo.enter("/clear")
+    bo.until(lambda rows: rows == [">"], "a blank screen")
     assert ana.shown(3)["text"] == "a long line that does not fit the row of a small screen"
     assert ana.texts()[:2] == ["hey ana: tea?", "one\ntwo"]
 
@@ -457,14 +558,20 @@ def test_while_nobody_serves_lines_stay_in_sight_and_then_get_through(ana: Chat,
     ana.signal(signal.SIGSTOP)
     bo.sees("-- nobody serves backend.com now: its history was last held by ana")
     bo.enter("are you there?")
+    bo.enter("@ana hello?")
+    bo.enter("/queue")
+    bo.sees("-- 2 texts of yours not through yet:", "--  1  are you there?", "--  2  to ana: hello?")
     bo.type("half")
     bo.last("> are you there?", "> half")
     ana.signal(signal.SIGCONT)
     bo.last("> half")
-    rows = bo.sees("bo: are you there?", "-- there is a server again")
-    assert len([row for row in rows if "are you there?" in row]) == 1
+    rows = bo.sees("bo: are you there?", "-- there is a server again", "-- delivered to ana: hello?")
+    assert len([row for row in rows if "bo: are you there?" in row]) == 1
     assert len([row for row in rows if "nobody serves" in row]) == 1
     assert ana.shown(1)["text"] == "are you there?"
+    bo.type(ctrl("u"))
+    bo.enter("/queue")
+    bo.last("-- nothing of yours waits", ">")
 
 
 def test_who_leaves_while_nobody_serves_is_told_what_became_of_it(ana: Chat, terminal: AtTerminal) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ui.commands import COMMANDS, NoCommand, SlashCommand, complete, explanation, find, overview
-from ui.parse import Nothing, Problem, parse
+from ui.parse import Nothing, Problem, ShowHelp, parse
 
 
 def test_no_two_commands_share_a_name() -> None:
@@ -26,7 +26,9 @@ def test_every_name_and_short_form_finds_its_command_in_any_case(command: SlashC
         assert find(name.upper()) is command
 
 
-@pytest.mark.parametrize(("word", "name"), [("hand", "handover"), ("hi", "history"), ("se", "search"), ("b", "back")])
+@pytest.mark.parametrize(
+    ("word", "name"), [("hand", "handover"), ("hi", "history"), ("sea", "search"), ("b", "back"), ("e", "export")]
+)
 def test_a_unique_beginning_is_enough(word: str, name: str) -> None:
     found = find(word)
     assert isinstance(found, SlashCommand)
@@ -34,7 +36,8 @@ def test_a_unique_beginning_is_enough(word: str, name: str) -> None:
 
 
 def test_an_ambiguous_beginning_names_the_candidates() -> None:
-    assert find("s") == NoCommand("/s could be /search or /status: type a letter more.")
+    assert find("s") == NoCommand("/s could be /search, /status or /set: type a letter more.")
+    assert find("qu") == NoCommand("/qu could be /queue or /quit: type a letter more.")
 
 
 @pytest.mark.parametrize(
@@ -58,10 +61,20 @@ def test_any_word_finds_a_command_or_a_sentence(word: str) -> None:
 
 def test_help_fits_a_screen_and_explains_with_an_example() -> None:
     assert len(overview()) <= 22
-    assert max(map(len, overview())) <= 77  # with the mark in front of it, on the narrowest usual terminal
+    everything = parse("/help")
+    assert isinstance(everything, ShowHelp)
+    lines = [*overview(), *everything.lines, *(line for command in COMMANDS for line in explanation(command))]
+    assert max(map(len, lines)) <= 75  # with the mark in front of it, on the narrowest usual terminal
     msg = find("msg")
     assert isinstance(msg, SlashCommand)
     assert "Example: /msg ana see you at ten" in explanation(msg)
+
+
+def test_the_help_of_set_tells_what_can_be_set() -> None:
+    command = find("set")
+    assert isinstance(command, SlashCommand)
+    assert "theme: auto, dark, light, mono" in explanation(command)
+    assert "paste_lines: a number" in explanation(command)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +88,48 @@ def test_help_fits_a_screen_and_explains_with_an_example() -> None:
         ("good day b", ["bo "]),
         ("zz", []),
         ("/help hi", ["history "]),
+        ("/h ke", ["keys "]),
+        ("/help msg h", []),
+        ("hello b", ["bo "]),
+        ("@", ["@ana ", "@Al ", "@bo "]),
+        ("//etc a", ["ana ", "Al "]),
+        ("/me waves at b", ["bo "]),
+        ("/r a", ["ana ", "Al "]),
+        ("/topic a", ["ana ", "Al "]),
+        ("/ignore a", ["ana ", "Al "]),
+        ("/ignore ana b", []),
+        ("/handover @b", ["@bo "]),
+        ("/who a", []),
+        ("/xyzzy a", []),
+        ("/set ", ["theme ", "colors ", "ascii ", "mouse ", "bell ", "joins ", "paste_lines "]),
+        ("/set PASTE-", ["paste_lines "]),
+        ("/set theme ", ["auto ", "dark ", "light ", "mono "]),
+        ("/set bell o", ["on ", "off "]),
+        ("/set joins S", ["smart "]),
+        ("/set paste_lines ", []),
+        ("/set nothing d", []),
+        ("/set theme dark l", []),
     ],
 )
-def test_tab_offers_commands_and_nicks(line: str, expected: list[str]) -> None:
+def test_tab_offers_what_the_command_takes(line: str, expected: list[str]) -> None:
     assert complete(line, ["ana", "Al", "bo"]) == expected
+
+
+def test_tab_offers_files_only_where_one_belongs() -> None:
+    asked: list[str] = []
+
+    def files(text: str) -> list[str]:
+        asked.append(text)
+        return [f"{text}a", f"{text}b/"]
+
+    assert complete("/export ", [], files) == ["a", "b/"]
+    assert complete("/e two words", [], files) == ["wordsa", "wordsb/"]
+    assert asked == ["", "two words"]
+    assert complete("/export x", ["xenia"]) == []
+    assert complete("x", ["xenia"], files) == ["xenia: "]
+    assert len(asked) == 2
+
+
+@given(st.text() | st.from_regex(r"/?[a-z]{0,3} ?[@a-z]* ?[a-z]*"), st.lists(st.text(min_size=1)))
+def test_completion_never_raises(line: str, nicks: list[str]) -> None:
+    assert all(isinstance(word, str) for word in complete(line, nicks, lambda text: [text]))

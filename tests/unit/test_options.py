@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.options import COMMAND_NAMES, OPTIONS, CommandError, options_of, settle
+from ui.options import (
+    COMMAND_NAMES,
+    OPTIONS,
+    SETTABLE,
+    CommandError,
+    check_setting,
+    default_text,
+    options_of,
+    setting,
+    settle,
+    shown_setting,
+)
 
 FILE = "/home/ana/.config/relevo/relevo.toml"
 
@@ -79,6 +90,15 @@ def test_the_environment_can_switch_on_and_off(word: str) -> None:
         ("server_uri", "Tea.Example", "tea.example"),
         ("log_level", "DEBUG", "debug"),
         ("bind", "[::1]", "::1"),
+        ("theme", "Dark", "dark"),
+        ("colors", "256", "256"),
+        ("ascii", "on", "yes"),
+        ("ascii", "auto", "auto"),
+        ("mouse", "on", True),
+        ("bell", "off", False),
+        ("joins", "none", "none"),
+        ("paste_lines", "10", 10),
+        ("keys", "redraw=f5,close=alt+q", {"redraw": ("f5",), "close": ("meta q",)}),
     ],
 )
 def test_what_a_value_may_look_like(key: str, said: str, value: object) -> None:
@@ -127,6 +147,14 @@ def test_one_name_server_is_named_in_parts_or_in_one(
         ("flood", "fast"),
         ("log_level", "loud"),
         ("data_dir", "\x1b"),
+        ("theme", "pink"),
+        ("colors", "17"),
+        ("ascii", "perhaps"),
+        ("bell", "loud"),
+        ("joins", "some"),
+        ("paste_lines", "0"),
+        ("keys", "redraw"),
+        ("keys", "redraw=ctrl a"),
     ],
 )
 def test_a_bad_flag_is_a_usage_error_that_names_the_flag(key: str, said: str) -> None:
@@ -160,6 +188,9 @@ def test_a_bad_variable_is_named_with_its_cause() -> None:
         ({"dns": "a:1", "dns_ip": "b"}, "dns: it says the same as dns_ip and dns_port; give one or the other."),
         ({"term": [1]}, "term: it should be a number, not [1]"),
         ({"dns": []}, "1 to 16 addresses"),
+        ({"keys": {"redrwa": "f5"}}, "keys: there is no action 'redrwa'; did you mean redraw?"),
+        ({"chat": {"keys": {"redraw": 5}}}, "table [chat]: keys: each action should have a key in quotes"),
+        ({"theme": {"dark": 1}}, "there is no command 'theme' for the table [theme]"),
     ],
 )
 def test_a_bad_file_is_named_with_key_and_cause(file: dict[str, Any], part: str) -> None:
@@ -168,6 +199,69 @@ def test_a_bad_file_is_named_with_key_and_cause(file: dict[str, Any], part: str)
     assert error.value.exit_code == 78
     assert part in str(error.value)
     assert FILE in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {"keys": {"redraw": "f5"}},
+        {"chat": {"keys": {"redraw": ["f5"]}}},
+        {"keys": {"redraw": "f6"}, "chat": {"keys": {"redraw": "f5"}}},
+    ],
+)
+def test_keys_may_be_a_table_of_the_file(file: dict[str, Any]) -> None:
+    assert settled("chat", {}, {}, file)["keys"] == {"redraw": ("f5",)}
+    assert settled("chat", {}, {"RELEVO_KEYS": "close=f7"}, file)["keys"] == {"close": ("f7",)}
+
+
+def test_it_is_known_where_a_value_came_from() -> None:
+    settings = settle("chat", {"flood": "5", "mouse": False}, {"RELEVO_NAME": "ana"}, {"chat": {"bell": False}}, FILE)
+    assert settings.origins == {
+        "name": "environment, RELEVO_NAME",
+        "flood": "flag --flood",
+        "mouse": "flag --no-mouse",
+        "bell": f"file {FILE}, table [chat]",
+    }
+
+
+def test_what_can_be_set_while_the_console_runs_is_set_as_at_the_start() -> None:
+    for key in SETTABLE:
+        option = setting(key)
+        assert option.key == key
+        assert check_setting(key, shown_setting(option.default)) == option.default
+        for word in option.words:
+            assert shown_setting(check_setting(key, word)) == word
+    assert check_setting("Paste-Lines", "7") == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("bell", "loud", "bell: it should be on or off, not 'loud'."),
+        ("theme", "pink", "theme: it should be auto, dark, light or mono, not 'pink'."),
+        ("paste_lines", "x", "paste_lines: it should be a whole number from 1 to 10000, not 'x'."),
+        ("thme", "dark", "There is no setting 'thme'. Did you mean theme?"),
+        ("zzz", "1", f"There is no setting 'zzz'. There are {', '.join(SETTABLE)}."),
+        ("term", "5", f"term can only be given at the start, as --term. There are {', '.join(SETTABLE)}."),
+    ],
+)
+def test_what_cannot_be_set_is_said_in_a_sentence(name: str, text: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as error:
+        check_setting(name, text)
+    assert str(error.value) == sentence
+
+
+def test_words_and_what_is_checked_agree() -> None:
+    for option in OPTIONS:
+        for word in option.words:
+            assert option.check(word) is not None
+        if option.words and option.metavar:
+            assert option.metavar == "|".join(option.words)
+
+
+def test_defaults_are_shown_as_one_would_type_them() -> None:
+    shown = {option.key: default_text(option) for option in OPTIONS}
+    assert (shown["term"], shown["bell"], shown["mouse"], shown["name"], shown["keys"]) == ("30", "on", "", "", "")
 
 
 def test_a_bad_value_of_another_commands_table_does_no_harm_here() -> None:
@@ -183,7 +277,7 @@ def test_a_flag_that_contradicts_another_is_a_usage_error() -> None:
 
 @pytest.mark.parametrize("command", COMMAND_NAMES)
 def test_no_command_has_a_flag_twice_and_every_default_would_pass(command: str) -> None:
-    flags = [flag for option in options_of(command) for flag in option.flags]
+    flags = [flag for option in options_of(command) for flag in option.all_flags]
     assert sorted(flags) == sorted(dict.fromkeys(flags))
     for option in options_of(command):
         if option.default is not None:

@@ -5,20 +5,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer import intents
-from ui.parse import Nothing, Parsed, Problem, ShowHelp, parse
+from ui.parse import (
+    Clear,
+    Export,
+    Ignore,
+    Local,
+    Nothing,
+    Parsed,
+    Problem,
+    Reply,
+    Set,
+    ShowHelp,
+    ShowKeys,
+    ShowQueue,
+    ShowTopic,
+    parse,
+)
 from wire import limits
 
 LINES = st.text(st.characters() | st.sampled_from("/@ \t\u200b\ufeff\n\x1bmsgqy")) | st.builds(
     "{}{}{}".format,
     st.sampled_from(["", " ", "\t", "\u3000", "\u200b", "\ufeff ", "\x00"]),
-    st.sampled_from(["/", "//", "/ ", "@", "@@", "/msg ", "/q", "/nick ", "/history ", "/away ", "/search "]),
+    st.sampled_from(["/", "//", "/ ", "@", "@@", "/msg ", "/q", "/nick ", "/history ", "/away ", "/search "])
+    | st.sampled_from(["/me ", "/r ", "/topic ", "/ignore ", "/export ", "/set ", "/set theme ", "/queue ", "/clear "]),
     st.text(),
 )
 
 
 @given(LINES)
 def test_parse_never_raises_and_always_knows(line: str) -> None:
-    assert isinstance(parse(line), intents.UserIntent | ShowHelp | Problem | Nothing)
+    assert isinstance(parse(line), intents.UserIntent | Local | Problem | Nothing)
 
 
 @given(LINES)
@@ -26,7 +42,7 @@ def test_nothing_that_begins_with_a_slash_is_posted_but_a_double_one(line: str) 
     parsed = parse(line)
     if isinstance(parsed, intents.Say):
         seen = line.lstrip().lstrip("\u200b\ufeff\x00\x1b ")
-        assert not seen.startswith("/") or seen.startswith("//")
+        assert not seen.startswith("/") or seen.startswith("//") or parsed.text.startswith("/me ")
         assert not seen.startswith("@") or seen.startswith("@@")
 
 
@@ -68,6 +84,28 @@ def test_what_is_posted_is_proper_text_within_the_bound(line: str) -> None:
         ("/handover bo", intents.AskHandover("bo")),
         ("/quit", intents.Quit()),
         ("/q", intents.Quit()),
+        ("/me waves", intents.Say("/me waves")),
+        ("/ME  waves", intents.Say("/me waves")),
+        ("//me waves", intents.Say("/me waves")),
+        ("/reply on my way", Reply("on my way")),
+        ("/r on my way", Reply("on my way")),
+        ("/topic", ShowTopic()),
+        ("/topic tea at  five", intents.SetTopic("tea at five")),
+        ("/t tea", intents.SetTopic("tea")),
+        ("/topic -", intents.SetTopic("")),
+        ("/ignore", Ignore(None)),
+        ("/ignore bo", Ignore("bo")),
+        ("/ignore @bo", Ignore("bo")),
+        ("/export tea time.txt", Export("tea time.txt")),
+        ("/export ~/tea.jsonl ", Export("~/tea.jsonl")),
+        ("/queue", ShowQueue()),
+        ("/clear", Clear()),
+        ("/set", Set(None, None)),
+        ("/set theme", Set("theme", None)),
+        ("/set theme dark", Set("theme", "dark")),
+        ("/set theme=dark", Set("theme", "dark")),
+        ("/set Paste-Lines 5", Set("paste_lines", "5")),
+        ("/help keys", ShowKeys()),
         ("", Nothing()),
         ("  \t\n", Nothing()),
         ("\u200b\ufeff", Nothing()),
@@ -105,6 +143,18 @@ def test_what_a_line_means(line: str, expected: Parsed) -> None:
         ("/search " + "x" * 201, "at most 200 characters"),
         ("/away " + "x" * 201, "at most 100 characters"),
         ("/quit now", "takes nothing after it"),
+        ("/clear all", "takes nothing after it"),
+        ("/me", "Usage: /me TEXT, for example /me waves"),
+        ("/me " + "x" * limits.TEXT_BYTES_MAX, "at most 8,192 bytes, this one has 8,196"),
+        ("/reply", "Usage: /reply TEXT"),
+        ("/r " + "x" * 9000, "at most 8,192 bytes, this one has 9,000"),
+        ("/topic " + "x" * 201, "at most 200 characters, this one has 201"),
+        ("/ignore a b", "may not contain"),
+        ("/export", "Usage: /export FILE"),
+        ("/set thme dark", "There is no setting 'thme'. Did you mean theme?"),
+        ("/set theme pink", "theme: it should be auto, dark, light or mono, not 'pink'."),
+        ("/set paste_lines 0", "paste_lines: it should be a whole number from 1"),
+        ("/set name bo", "name can only be given at the start, as --name."),
         ("/help nothing", "There is no command /nothing"),
         ("\udcff", "not proper text"),
         ("ä" * limits.TEXT_BYTES_MAX, "at most 8,192 bytes, this one has 16,384"),

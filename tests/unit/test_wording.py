@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer import notices
-from ui.wording import Wording, joining_line, leaving_line, outage_line, recovered_line, status_lines
+from ui.wording import (
+    QUEUE_LINES_MAX,
+    Wording,
+    action_of,
+    joining_line,
+    leaving_line,
+    outage_line,
+    queue_lines,
+    recovered_line,
+    status_lines,
+)
 
 MINUTE_MS = 60_000
 
@@ -53,6 +63,10 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         (message("bo", "hello"), ["00:10 bo: hello"]),
         (message("bo", "one\ntwo\r\n09:59 cy: three"), ["00:10 bo: one", "      | two", "      | 09:59 cy: three"]),
         (message("bo", "\x1b[2J"), ["00:10 bo: ^[[2J"]),
+        (message("bo", "/me waves\nboth hands"), ["00:10 * bo waves", "      | both hands"]),
+        (message("bo", "/me"), ["00:10 bo: /me"]),
+        (message("bo", "/me  "), ["00:10 bo: /me  "]),
+        (message("bo", "/meow"), ["00:10 bo: /meow"]),
         (message("bo", "late", 1441), ["-- 2026-01-02", "00:01 bo: late"]),
         (
             notices.Waiting(here=3, need=5, members=("ana", "bo", "cy")),
@@ -65,6 +79,14 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         (notices.MemberChanged(name="dee", state="joined"), ["-- dee joined"]),
         (notices.MemberChanged(name="cy", state="left"), ["-- cy left"]),
         (notices.MemberChanged(name="cy", state="lost"), ["-- lost contact with cy"]),
+        (notices.MemberChanged(name="cy", state="silent"), ["-- cy is silent"]),
+        (notices.MemberChanged(name="cy", state="heard"), ["-- cy is heard again"]),
+        (notices.MemberChanged(name="ana", state="silent"), []),
+        (notices.MemberChanged(name="cy", state="something new"), []),
+        (notices.Schedule(epoch=3, server="bo", member="bo", next_handover_in_s=4.0), []),
+        (notices.Topic(text="tea\x1b at five", by="bo"), ["-- topic: tea^[ at five (set by bo)"]),
+        (notices.Topic(text="tea", by="ana"), ["-- topic: tea (set by you)"]),
+        (notices.Topic(text="tea", by=""), ["-- topic: tea"]),
         (notices.MemberChanged(name="cy", state="away", text="lunch"), ["-- cy is away: lunch"]),
         (notices.MemberChanged(name="ana", state="away"), ["-- you are away"]),
         (notices.MemberChanged(name="ana", state="back"), ["-- you are back"]),
@@ -76,6 +98,20 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         (
             notices.Private(sender="bo", to="ana", id="1", text="psst\nyes", state="received"),
             ["00:12 [bo -> you] psst", "      | yes"],
+        ),
+        (
+            notices.Private(sender="bo", to="ana", id="1", text="/me nods", state="received"),
+            ["00:12 [bo -> you] * bo nods"],
+        ),
+        (
+            notices.Private(sender="ana", to="bo", id="1", text="/me nods", state="queued"),
+            ["00:12 [you -> bo] * ana nods"],
+        ),
+        (
+            notices.MembersList(
+                members=(notices.MemberLine("ana", "here", True, 0), notices.MemberLine("bo", "silent", False, 0))
+            ),
+            ["-- 2 here: ana (serves), bo (silent)"],
         ),
         (
             notices.MembersList(
@@ -152,17 +188,72 @@ def test_the_day_is_told_at_each_change_of_it() -> None:
     assert [len(lines) for lines in days] == [1, 2, 1, 2]
 
 
+def test_a_topic_is_told_at_each_change_and_when_asked_for() -> None:
+    words = wording()
+    assert words.topic() == ["-- there is no topic; /topic TEXT sets one"]
+    assert words.lines(notices.Topic(text="tea", by="bo"), 0) == ["-- topic: tea (set by bo)"]
+    assert words.lines(notices.Topic(text="tea", by="bo"), 0) == []
+    assert words.topic() == ["-- topic: tea (set by bo)"]
+    assert words.lines(notices.Topic(text="", by="cy"), 0) == ["-- cy took the topic away"]
+    assert words.topic() == ["-- there is no topic; /topic TEXT sets one"]
+
+
 def test_who_spoke_last_is_offered_first_and_oneself_never() -> None:
     words = wording()
-    words.lines(message("bo", "x"), 0)
-    assert words.nicks == ["bo", "cy"]
     words.lines(message("cy", "x"), 0)
     words.lines(message("ana", "x"), 0)
     assert words.nicks == ["cy", "bo"]
-    words.lines(notices.MemberChanged(name="cy", state="left"), 0)
-    words.lines(notices.MemberChanged(name="bea", state="renamed", was="bo"), 0)
-    words.lines(notices.MemberChanged(name="dee", state="joined"), 0)
-    assert words.nicks == ["dee", "bea"]
+
+
+def test_who_is_ignored_is_not_heard_until_named_again() -> None:
+    words = wording()
+    assert words.ignore(None) == ["-- you ignore nobody"]
+    assert words.ignore("Bo") == ["-- what Bo says is not shown from now on; /ignore Bo again ends it"]
+    assert words.ignore("ana") == ["! That is you."]
+    assert words.ignore(None) == ["-- you ignore Bo"]
+    told = notices.Private(sender="bo", to="ana", id="1", text="psst", state="received")
+    assert words.lines(message("bo", "hello"), 0) == []
+    assert words.lines(told, 0) == []
+    assert words.people.reply_to == ""
+    assert words.lines(message("cy", "hello"), 0) == ["00:10 cy: hello"]
+    assert words.lines(notices.MemberChanged(name="bo", state="left"), 0) == ["-- bo left"]
+    assert words.ignore("bo") == ["-- what bo says is shown again"]
+    assert words.lines(message("bo", "hello"), 0) == ["00:10 bo: hello"]
+    assert words.lines(told, 0) == ["00:00 [bo -> you] psst"]
+
+
+def test_pages_leave_out_who_is_ignored_and_say_so() -> None:
+    words = wording()
+    words.ignore("bo")
+    messages = (notices.ChatMessage(7, 1, "1", "bo", "hi", 0), notices.ChatMessage(8, 1, "2", "cy", "/me waves", 0))
+    assert words.lines(notices.HistoryPage(messages=messages, more=True), 0) == [
+        "-- messages 7 to 8:",
+        "2026-01-01 00:00 * cy waves",
+        "-- 1 message of whom you ignore left out",
+        "-- earlier ones: /history 2 7",
+    ]
+
+
+def test_a_text_is_an_action_when_it_says_so() -> None:
+    assert [action_of(text) for text in ("/me waves", "/me ", "/me", "me waves", " /me waves")] == [
+        "waves",
+        None,
+        None,
+        None,
+        None,
+    ]
+
+
+def test_what_waits_is_listed_with_a_number_each_and_within_a_bound() -> None:
+    assert queue_lines([]) == ["-- nothing of yours waits"]
+    assert queue_lines([("", "hello\x1b"), ("bo", "x" * 50)]) == [
+        "-- 2 texts of yours not through yet:",
+        "--  1  hello^[",
+        f"--  2  to bo: {'x' * 39}…",
+    ]
+    many = queue_lines([("", "x")] * (QUEUE_LINES_MAX + 5))
+    assert len(many) == QUEUE_LINES_MAX + 2
+    assert many[-1] == "-- and 5 more"
 
 
 NASTY = st.text(st.characters() | st.sampled_from("\x00\x07\r\n\x1b\x9b\u202e\u2028"))
@@ -170,11 +261,15 @@ NASTY = st.text(st.characters() | st.sampled_from("\x00\x07\r\n\x1b\x9b\u202e\u2
 
 @given(NASTY, NASTY)
 def test_no_line_acts_on_the_terminal_or_looks_like_anothers(author: str, text: str) -> None:
+    action = notices.Private(sender=author, to="ana", id="1", text=f"/me {text}", state="received")
+    topic = notices.Topic(text=text, by=author)
     received = notices.Private(sender=author, to="ana", id="1", text=text, state="received")
     changed = notices.MemberChanged(name=author, state="renamed", was=text)
-    for notice in (message(author, text), received, changed, notices.Fault(code="x", message=text)):
-        first, *rest = wording().lines(notice, 0)
-        for line in (first, *rest):
+    fault = notices.Fault(code="x", message=text)
+    for notice in (message(author, text), message(author, f"/me {text}"), received, action, changed, topic, fault):
+        lines = wording().lines(notice, 0)
+        rest = lines[1:]
+        for line in lines:
             assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in line)
         assert all(line.startswith("      | ") for line in rest)
 

@@ -1,0 +1,132 @@
+"""ui.status_bar: what the status line says, and what it leaves out first where there is no room."""
+
+from typing import Any
+
+from peer import notices
+from ui.model import Model
+from ui.page import Kind, Line, State
+from ui.status_bar import fit, pieces
+from wire import limits
+
+SETTINGS: dict[str, Any] = {
+    "theme": "auto",
+    "colors": "auto",
+    "ascii": "auto",
+    "mouse": False,
+    "bell": True,
+    "joins": "smart",
+    "paste_lines": 3,
+}
+
+
+def stamp(_utc_ms: int) -> str:
+    return "2026-01-01 10:24"
+
+
+def model(*told: notices.AnyNotice) -> Model:
+    """Of ana, with what she was told at time 0."""
+    one = Model(service="backend.com", dns=["localhost:8000"], stamp=stamp, settings=SETTINGS, flood_per_s=0, now_ms=0)
+    for notice in told:
+        one.fold(notice, 0)
+    return one
+
+
+READY = notices.Ready(
+    name="ana", service="backend.com", epoch=42, server="bo", head=0, members=("ana", "bo", "cy"), min_n=0
+)
+LIVE = notices.StateChanged("live", 0)
+SERVED = notices.Schedule(epoch=42, server="bo", member="bo", next_handover_in_s=17.2)
+
+
+def said(text: str, seq: int = 1) -> notices.Message:
+    return notices.Message(seq=seq, epoch=42, id="x", author="bo", text=text, time=0)
+
+
+def row(one: Model, now_ms: int = 0, typed_bytes: int = 0, columns: int = 200) -> str:
+    kept = fit(pieces(one, "10:24", now_ms, typed_bytes), columns, " | ", len)
+    return " | ".join(piece.text for piece in kept)
+
+
+def test_in_quiet_times_it_says_time_room_nick_members_and_who_serves_for_how_long() -> None:
+    one = model(READY, LIVE, SERVED)
+    assert row(one) == "10:24 | backend.com | ana | 3 here | bo serves 18s e42"
+    assert row(one, now_ms=16_200) == "10:24 | backend.com | ana | 3 here | bo serves 1s e42"
+    assert row(one, now_ms=99_000) == "10:24 | backend.com | ana | 3 here | bo serves 0s e42"
+
+
+def test_where_no_handover_is_planned_no_seconds_are_counted() -> None:
+    one = model(READY, LIVE, notices.Schedule(epoch=42, server="bo", member="bo", next_handover_in_s=None))
+    assert row(one).endswith("| bo serves e42")
+
+
+def test_before_one_is_in_and_when_nobody_serves_it_says_so() -> None:
+    one = model()
+    assert row(one) == "10:24 | backend.com | joining"
+    one.joining()
+    assert row(one) == "10:24 | backend.com | not in yet, still trying (zdns at localhost:8000)"
+    one = model(READY, LIVE, SERVED)
+    one.lost()
+    assert row(one).endswith("| no server, looking for one")
+    one.recovered()
+    assert row(one).endswith("| bo serves 18s e42")
+
+
+def test_waiting_for_members_names_them() -> None:
+    one = model(READY, LIVE, notices.Waiting(3, 5, ("ana", "bo", "cy")))
+    assert "waiting: 3 of 5 (ana, bo, cy)" in row(one)
+
+
+def test_posts_that_wait_for_a_server_are_counted_those_under_way_are_not() -> None:
+    one = model(READY, LIVE, SERVED)
+    one.entered("first", 0)
+    assert "queued" not in row(one)
+    one.fold(notices.StateChanged("searching", 1), 0)
+    one.entered("second", 0)
+    assert "| 2 queued" in row(one)
+
+
+def test_what_is_unread_elsewhere_is_named_with_its_page() -> None:
+    one = model(READY, LIVE, SERVED)
+    for _ in range(2):
+        one.fold(notices.Private(sender="bo", to="ana", id="1", text="psst", state="received"), 0)
+    assert row(one).endswith("| +2:bo(2)")
+    one.act("page-2", 0)
+    one.fold(said("hello"), 0)
+    assert row(one).startswith("10:24 | backend.com / bo | ana |")
+    assert row(one).endswith("| +1:backend.com(1)")
+
+
+def test_of_many_active_pages_the_first_are_named() -> None:
+    one = model(READY, LIVE, SERVED)
+    for name in ("n1", "n2", "n3", "n4", "n5"):
+        one.fold(notices.Private(sender=name, to="ana", id="1", text="psst", state="received"), 0)
+    assert row(one).endswith("| +2:n1(1) 3:n2(1) 4:n3(1) 2 pages more")
+
+
+def test_scrolled_up_it_says_how_much_is_below() -> None:
+    one = model(READY, LIVE, SERVED, *(said("hello", seq) for seq in range(1, 51)))
+    one.scrolled(up=True)
+    one.seen(0, 9)
+    assert row(one).endswith("| MORE(41)")
+
+
+def test_the_size_of_what_is_typed_is_said_when_it_nears_the_bound() -> None:
+    one = model(READY, LIVE, SERVED)
+    assert "bytes" not in row(one, typed_bytes=100)
+    assert "| 8,000 of 8,192 bytes" in row(one, typed_bytes=8_000)
+    assert "| too long by 8 bytes" in row(one, typed_bytes=limits.TEXT_BYTES_MAX + 8)
+
+
+def test_where_there_is_no_room_the_time_goes_first_and_what_is_wrong_last() -> None:
+    one = model(READY, LIVE, SERVED)
+    one.room.hold(Line(Kind.SAID, "", "", ("mine",), state=State.QUEUED))
+    assert "10:24" not in row(one, columns=50)
+    assert "ana" not in row(one, columns=45)
+    assert row(one, columns=30) == "backend.com | 1 queued"
+    assert row(one, columns=10) == "1 queued"
+    assert len(row(one, columns=1)) > 1, "the last one is cut by whoever shows it"
+
+
+def test_names_of_others_cannot_write_to_the_terminal() -> None:
+    one = model(READY, LIVE, notices.Schedule(epoch=1, server="\x1b[2J", member="", next_handover_in_s=None))
+    assert "\x1b" not in row(one)
