@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from peer import intents, notices
@@ -39,6 +39,9 @@ class Face(Protocol[_Entered_in]):
 
     def read(self, line: _Entered_in) -> intents.UserIntent | None:
         """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
+
+    def asks(self) -> Sequence[intents.UserIntent]:
+        """What the face itself wants to know after what it was shown; each question is given once."""
 
     def joining(self) -> None:
         """We have been trying to get in for a while."""
@@ -118,6 +121,14 @@ class Conversation(Generic[Entered]):
             self._changed.set()
         self._leave(SIGNAL_WAIT_S)
 
+    def fail(self, error: BaseException) -> None:
+        """What a user needs to talk has failed: leave without waiting; `run` then raises this error."""
+        self._failure = self._failure or error
+        if self._leaving is not None:
+            self._over = True
+            self._changed.set()
+        self._leave(0)
+
     def _exit_code(self) -> int:
         if self._bye.exit:
             return self._bye.exit
@@ -139,6 +150,8 @@ class Conversation(Generic[Entered]):
             case notices.Bye():
                 self._bye = notice
         self._face.show(shown)
+        for intent in self._face.asks():
+            self._chat.ask(self._ledger.enter(intent))
 
     async def _read(self) -> None:
         async for line in self._source.lines():
@@ -155,9 +168,8 @@ class Conversation(Generic[Entered]):
 
     def _reading_ended(self, reading: "asyncio.Task[None]") -> None:
         """A reader that failed (the output is gone, say) ends the conversation, which then fails the same way."""
-        if not reading.cancelled() and reading.exception() is not None:
-            self._failure = reading.exception()
-            self._leave(0)
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            self.fail(error)
 
     def _leave(self, wait_s: float) -> None:
         if self._leaving is None:

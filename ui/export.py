@@ -1,17 +1,16 @@
-"""Messages as an export has them, as text or as JSON lines, and the messages a face has shown; pure."""
+"""An export of the room's messages: fetched part by part, then written as text or as JSON lines; pure."""
 
-from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
-from peer import notices
+from peer import intents, notices
 from ui.wording import Stamp, said_lines
 from wire import limits
 
 JSON_ENDING = ".jsonl"
-MESSAGES_MAX = 100_000  # chosen: messages kept for an export; of short ones some tens of megabytes
-BYTES_MAX = 64 * limits.MIB  # chosen: and their texts together, of long ones
+MESSAGES_MAX = 200_000  # chosen: the newest so many; of short ones some tens of megabytes
+BYTES_MAX = 64 * limits.MIB  # chosen: of their texts together, of long ones; the part that reaches it is the last
 
 
 def export_lines(path: str, messages: Iterable[notices.ChatMessage], stamp: Stamp) -> list[str]:
@@ -21,37 +20,39 @@ def export_lines(path: str, messages: Iterable[notices.ChatMessage], stamp: Stam
     return [line for one in messages for line in said_lines(stamp(one.time), one.author, one.text)]
 
 
-class Transcript:
-    """Messages that were shown, in the order of the room, however often and in whatever order they were.
+class Export:
+    """The room's messages up to seq `head` for the file `path`, fetched in parts from the last one back.
 
-    Invariant: at most MESSAGES_MAX of them with at most BYTES_MAX of text; the oldest make room.
+    A part is recognised by where it ends, as answers carry no number of ours.
     """
 
-    def __init__(self, messages_max: int = MESSAGES_MAX, bytes_max: int = BYTES_MAX) -> None:
-        self._messages_max = messages_max
-        self._bytes_max = bytes_max
-        self._messages: list[notices.ChatMessage] = []
-        self._places: set[tuple[int, int]] = set()
+    def __init__(self, path: str, head: int) -> None:
+        self.path = path
+        self._before = head + 1
+        self._parts: list[tuple[notices.ChatMessage, ...]] = []
+        self._count = 0
         self._bytes = 0
 
     @property
-    def messages(self) -> Sequence[notices.ChatMessage]:
-        """All that is kept. After a fresh start numbers begin anew, in a higher epoch."""
-        return self._messages
+    def messages(self) -> tuple[notices.ChatMessage, ...]:
+        """What there is so far, in the order of the room."""
+        return tuple(one for part in reversed(self._parts) for one in part)
 
-    def add(self, message: notices.Message | notices.ChatMessage) -> None:
-        """It was shown."""
-        one = notices.ChatMessage(message.seq, message.epoch, message.id, message.author, message.text, message.time)
-        if _place(one) in self._places:
-            return
-        insort(self._messages, one, key=_place)
-        self._places.add(_place(one))
-        self._bytes += len(one.text)
-        while len(self._messages) > self._messages_max or self._bytes > self._bytes_max:
-            oldest = self._messages.pop(0)
-            self._places.remove(_place(oldest))
-            self._bytes -= len(oldest.text)
+    @property
+    def question(self) -> intents.AskHistory:
+        """What to ask next."""
+        return intents.AskHistory(self._before, limits.HISTORY_ENTRIES_MAX)
 
+    def expects(self, part: notices.HistoryPage) -> bool:
+        """It is the answer to `question`."""
+        return not part.messages or part.messages[-1].seq == self._before - 1
 
-def _place(message: notices.ChatMessage) -> tuple[int, int]:
-    return message.epoch, message.seq
+    def take(self, part: notices.HistoryPage) -> bool:
+        """The next part has come; returns whether all is there, or as much as an export may have."""
+        self._parts.append(part.messages)
+        self._count += len(part.messages)
+        self._bytes += sum(len(one.text) for one in part.messages)
+        if not part.messages or not part.more or self._count >= MESSAGES_MAX or self._bytes >= BYTES_MAX:
+            return True
+        self._before = part.messages[0].seq
+        return False

@@ -11,13 +11,11 @@ import msgspec
 from peer import intents, notices
 from runtime import clock
 from ui import files, parse
-from ui.export import Transcript, export_lines
+from ui.export import Export
 from ui.keymap import plain_help_lines
-from ui.safe_text import safe_line
 from ui.splitter import TooLong
 from ui.wording import (
     Wording,
-    counted,
     error_line,
     joining_line,
     leaving_line,
@@ -91,7 +89,9 @@ class PlainFace:
         self._held: dict[int, intents.Say | intents.Tell] = {}
         self._open: dict[int, intents.Say | intents.Tell] = {}
         self._number = 0
-        self._transcript = Transcript()
+        self._head = 0  # the last message there is
+        self._export: Export | None = None
+        self._asks: list[intents.UserIntent] = []
         self._unsaid: notices.Fault | notices.Refusal | None = None
 
     def show(self, notice: notices.AnyNotice) -> None:
@@ -126,9 +126,12 @@ class PlainFace:
             case notices.Private(state="delivered" | "failed", tag=int() as number):
                 self._open.pop(number, None)
             case notices.Message():
-                self._note([notice])
-            case notices.HistoryPage() | notices.FoundMessages():
-                self._note(notice.messages)
+                self._head = notice.seq
+            case notices.HistoryPage() if self._export is not None and self._export.expects(notice):
+                self._collect(self._export, notice)
+                return
+            case notices.Refusal(what="history") | notices.Fault(code="fresh_start"):
+                self._export = None
         self._print(self.wording.lines(notice, clock.utc_ms()))
 
     def _came_back(self, text: str) -> None:
@@ -139,11 +142,10 @@ class PlainFace:
                 self._settle(number)
                 return
 
-    def _note(self, messages: Sequence[notices.Message | notices.ChatMessage]) -> None:
-        """They are about to be seen."""
-        for message in messages:
-            if self.wording.is_shown(message):
-                self._transcript.add(message)
+    def asks(self) -> Sequence[intents.UserIntent]:
+        """What this face wants to know after what it was shown."""
+        asks, self._asks = self._asks, []
+        return asks
 
     def read(self, line: bytes | TooLong) -> intents.UserIntent | None:
         """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
@@ -160,6 +162,8 @@ class PlainFace:
             case parse.Reply(text) if self.wording.people.reply_to:
                 return self._send(intents.Tell(self.wording.people.reply_to, text), typed)
         self.sheet.entered(typed, None)
+        if isinstance(meant, parse.Export):
+            return self._begin_export(meant.path)
         if isinstance(meant, parse.Problem | parse.Local):
             self._do(meant)
             return None
@@ -189,8 +193,6 @@ class PlainFace:
                 self._print(self.wording.topic())
             case parse.Ignore(nick):
                 self._print(self.wording.ignore(nick))
-            case parse.Export(path):
-                self._export(path)
             case parse.ShowQueue():
                 self._print(queue_lines([(getattr(one, "to", ""), one.text) for one in self._open.values()]))
             case parse.Clear():
@@ -199,17 +201,25 @@ class PlainFace:
             case parse.Set():
                 self._complain("/set belongs to the full-screen console; here, all is set by options at the start.")
 
-    def _export(self, path: str) -> None:
-        messages = self._transcript.messages
-        if not messages:
-            self._complain("Not exported: no message has been shown yet.")
+    def _begin_export(self, path: str) -> intents.UserIntent | None:
+        if self._export is not None:
+            self._complain("Not exported: another export is under way; wait for it.")
+        elif not self._head:
+            self._complain("Not exported: there are no messages yet.")
+        else:
+            self._export = Export(path, self._head)
+            return self._export.question
+        return None
+
+    def _collect(self, export: Export, part: notices.HistoryPage) -> None:
+        if not export.take(part):
+            self._asks.append(export.question)
             return
+        self._export = None
         try:
-            where = files.write_new(path, export_lines(path, messages, local_stamp))
+            self._print([f"-- {files.write_export(export, local_stamp)}"])
         except files.NotWritten as error:
             self._complain(f"Not exported: {error}.")
-        else:
-            self._print([f"-- {counted(len(messages), 'message')} written to {safe_line(str(where))}"])
 
     def _complain(self, sentence: str) -> None:
         self._print([error_line(sentence)])
@@ -285,6 +295,10 @@ class JsonFace:
 
     def leaving(self, open_count: int) -> None:
         """Nothing: whoever asked knows."""
+
+    def asks(self) -> Sequence[intents.UserIntent]:
+        """Nothing: whoever is at the other end asks."""
+        return ()
 
     def _bad(self, code: str, message: str) -> None:
         self.show(notices.Fault(code=code, message=message))

@@ -5,6 +5,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ui.export import Export, export_lines
+from ui.safe_text import safe_line
+from ui.wording import Stamp, counted
 from wire.errors import RelevoError
 
 NAMES_MAX = 100  # chosen: names offered for a half typed one
@@ -53,6 +56,17 @@ def write_new(text: str, lines: Iterable[str]) -> Path:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "that is no file name"
         raise NotWritten(f"{path} cannot be written ({why})") from error
     return path
+
+
+def write_export(export: Export, stamp: Stamp) -> str:
+    """Write an export to its file; returns the sentence that says so.
+
+    Raises:
+        NotWritten: as for `write_new`.
+    """
+    messages = export.messages
+    where = write_new(export.path, export_lines(export.path, messages, stamp))
+    return f"{counted(len(messages), 'message')} written to {safe_line(str(where))}"
 
 
 def _expanded(text: str) -> str:

@@ -11,9 +11,13 @@ PASTE_BYTES_MAX = 65_536  # chosen: of a paste without end so much is waited for
 
 @dataclass(frozen=True, slots=True)
 class Pasted:
-    """Text to insert as it is, whatever is in it. Bytes that are no UTF-8 are lone surrogates."""
+    """Text to insert as it is, whatever is in it. Bytes that are no UTF-8 are lone surrogates.
+
+    `is_cut`: it was too much for once; the next one is the rest of it.
+    """
 
     text: str
+    is_cut: bool = False
 
 
 class KeyReader:
@@ -22,13 +26,18 @@ class KeyReader:
     What is cut in the middle waits for its rest, so a lone Escape makes Alt of the next key.
     """
 
-    def __init__(self) -> None:
-        urwid.set_encoding("utf-8")  # whatever the locale says: lines are UTF-8
+    def __init__(self, charset: str = "utf-8") -> None:
+        """`charset`: of what is typed; whatever the locale says, lines of the line client are UTF-8."""
+        urwid.set_encoding(charset)
+        self._charset = charset
         self._waiting: list[int] = []
         self._pasting = False
 
-    def feed(self, data: bytes) -> list[str | Pasted]:
-        """The keys that `data` completes; reports of the terminal and of its mouse are left out."""
+    def feed(self, data: bytes, *, is_whole: bool = False) -> list[str | Pasted]:
+        """The keys that `data` completes; reports of the terminal and of its mouse are left out.
+
+        `is_whole`: no key is cut in the middle, as somebody has waited for the rest already. A paste may be.
+        """
         codes, keys = [*self._waiting, *data], list[str | Pasted]()
         try:
             while codes:
@@ -36,7 +45,7 @@ class KeyReader:
                     pasted, codes = self._paste(bytes(codes))
                     keys.append(pasted)
                     continue
-                found, codes = process_keyqueue(codes, more_available=True)
+                found, codes = process_keyqueue(codes, more_available=not is_whole)
                 names = [key for key in found if isinstance(key, str)]
                 self._pasting = any(name.endswith("begin paste") for name in names)  # even as "meta begin paste"
                 if not self._pasting:
@@ -55,4 +64,4 @@ class KeyReader:
             kept = len(data) - len(_PASTE_END) + 1
             text, rest = data[:kept], data[kept:]
         self._pasting = not mark
-        return Pasted(text.decode(errors="surrogateescape")), list(rest)
+        return Pasted(text.decode(self._charset, errors="surrogateescape"), is_cut=not mark), list(rest)

@@ -1,11 +1,13 @@
-"""A line as it is typed at a terminal, edited by urwid: keys in, the line and its one row of the screen out; pure.
+"""A line as it is typed at a terminal, edited by urwid: keys in, the line and its row or rows of the screen out; pure.
 
-The row scrolls sideways instead of wrapping, so that it can be taken off the screen and put back at any moment.
+`LineEditor` has one row that scrolls sideways instead of wrapping, so that it can be taken off the screen and put back
+at any moment. `RowsEditor`, for the full screen, has as many rows as the text needs.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from urwid import CommandMap, Edit, calc_text_pos, calc_width
 from urwid.command_map import Command
@@ -87,17 +89,20 @@ class LineEditor:
     def __init__(self, complete: Completer, line_bytes_max: int) -> None:
         self._complete = complete
         self._line_bytes_max = line_bytes_max
-        self._edit = _LineEdit(
-            max_length=line_bytes_max,
-            undo_limit=_UNDO_MAX,
-            kill_buffer=deque(maxlen=1),
-            text_completer=self._completions,
-        )
+        self._edit = self._make_edit()
         self._too_long = False  # something had no room and is not shown; Enter will tell
         self._choices: tuple[str, ...] = ()
         self._recalled: list[str] = []
         self._place = 0  # in `_recalled`; its length: the line is a new one
         self._draft = ""  # the new one, while an older one is shown
+
+    def _make_edit(self) -> "_LineEdit":
+        return _LineEdit(
+            max_length=self._line_bytes_max,
+            undo_limit=_UNDO_MAX,
+            kill_buffer=deque(maxlen=1),
+            text_completer=self._completions,
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -192,6 +197,130 @@ class LineEditor:
         return ((completed + text[cursor:], len(completed)),)
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A text being typed, and where the cursor was in it."""
+
+    text: str
+    position: int
+
+
+class RowsEditor(LineEditor):
+    """The text of a full screen: it has rows, among which the cursor moves, and stays until `take`.
+
+    What cannot be shown (control characters, those that turn the direction of text, bytes that are no UTF-8) is seen
+    as something one column wide, and entered as it is.
+    """
+
+    def __init__(self, complete: Completer, chars_max: int, stand_in: Callable[[str], str] | None = None) -> None:
+        """`stand_in`: a character to show instead of one that was typed, or that one; `seen_as` unless given."""
+        self._stand_in = stand_in or seen_as
+        self.columns = _ANY_SIZE[0]  # how wide a row is at the moment, which Up and Down depend on
+        super().__init__(complete, chars_max)
+
+    def _make_edit(self) -> "_LineEdit":
+        return _RowsEdit(
+            self._stand_in,
+            multiline=True,
+            max_length=self._line_bytes_max,
+            undo_limit=_UNDO_MAX,
+            kill_buffer=deque(maxlen=1),
+            text_completer=self._replacements,
+        )
+
+    @property
+    def widget(self) -> Edit:
+        """What shows the text, in as many rows as it needs."""
+        return self._edit
+
+    @property
+    def text(self) -> str:
+        """What has been typed."""
+        return str(self._edit.edit_text)
+
+    @text.setter
+    def text(self, text: str) -> None:
+        self._replace(text[: self._line_bytes_max])
+
+    @property
+    def choices(self) -> tuple[tuple[str, ...], int]:
+        """The words Tab goes through at the moment, and which one is taken; -1: none of them."""
+        if self._edit.completion_cycle is None:
+            return (), -1
+        return self._choices, self._edit.completion_cycle[1] - 1
+
+    def press(self, key: str | Pasted) -> Outcome | None:
+        """Do what a key does; what is left undone concerns others than the text. Enter is one of those."""
+        match key:
+            case "up" | "down":
+                if self._edit.keypress((self.columns,), key) is not None:
+                    self._recall(-1 if key == "up" else 1)
+            case "tab" | "shift tab":
+                self._edit.keypress((self.columns,), key)
+            case "enter":
+                return None
+            case _:
+                outcome = super().press(key)
+                self._too_long = False  # whoever types sees the size
+                return outcome
+        return None
+
+    def paste(self, text: str) -> bool:
+        """Insert a text at once; False: there is no room for it."""
+        before = self.text
+        self.press(Pasted(text.replace("\r\n", "\n").replace("\r", "\n")))
+        return self.text != before or not text
+
+    def take(self) -> str:
+        """The text, which was entered: it is remembered, and gone from here."""
+        line = self._enter()
+        return line if isinstance(line, str) else ""
+
+    def snapshot(self) -> Snapshot:
+        """What there is now, for `restore`."""
+        return Snapshot(self.text, self._edit.edit_pos)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Make it as it was."""
+        self._edit.set_edit_text(snapshot.text, edit_pos=snapshot.position)
+
+    def _insert(self, text: str) -> None:
+        self._edit.keypress(_ANY_SIZE, _Whole(text))
+
+    def _enter(self) -> str | TooLong:
+        text = self.text
+        if text.strip() and self._recalled[-1:] != [text]:
+            self._recalled = [*self._recalled, text][-RECALLED_MAX:]
+        self._replace("")
+        self._draft = ""
+        return text
+
+    def _replacements(self, text: str, cursor: int) -> Sequence[tuple[str, int]]:
+        """What Tab makes of the line: as far as all possible words agree, or else one after the other."""
+        head, line_end, line = text[:cursor].rpartition("\n")
+        words = list(dict.fromkeys(self._complete(line)))[:CHOICES_MAX]
+        begun = line[line.rfind(" ") + 1 :]
+        before, after = head + line_end + line[: len(line) - len(begun)], text[cursor:]
+        common = _common_beginning(words)
+        if len(words) > 1 and len(common) > len(begun):
+            words = [common]
+        self._choices = tuple(word.rstrip(" :") for word in words)
+        found = [(before + word + after, len(before + word)) for word in words]
+        return [] if any(len(whole) > self._line_bytes_max for whole, _ in found) else found
+
+
+def seen_as(char: str) -> str:
+    """One column for each character that has no shape of its own."""
+    if char == "\n" or (char.isascii() and char.isprintable()):
+        return char
+    code = ord(char)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    return char if safe_line(char) == char else "\ufffd"
+
+
 class _Whole(str):
     """Several characters that the widget is to take as if they were one key, so that one undo takes them back."""
 
@@ -217,6 +346,18 @@ class _LineEdit(Edit):
     def valid_char(self, ch: str) -> bool:
         """One character is one that was typed, as all names of keys are longer."""
         return len(ch) == 1 or isinstance(ch, _Whole)
+
+
+class _RowsEdit(_LineEdit):
+    """The same with rows, and with one character in the place of each that has no shape."""
+
+    def __init__(self, stand_in: Callable[[str], str], **more: Any) -> None:
+        self._stand_in = stand_in
+        super().__init__(**more)
+
+    def get_text(self) -> tuple[str | bytes, list[tuple[Hashable, int]]]:
+        """What is shown, as long as what is in it, so that the cursor stands where it should."""
+        return "".join(map(self._stand_in, self.edit_text)), []
 
 
 def _typed(text: str) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 from peer import intents, notices
 from peer.outbox import FloodGate
 from ui import options, parse
+from ui.export import Export
 from ui.page import PENDING_MAX, Kind, Line, Page, State
 from ui.people import People
 from ui.safe_text import excerpt, safe_line, safe_lines
-from ui.scrollback import Collected, Scrollback
+from ui.scrollback import Scrollback
 from ui.splitter import TooLong
 from ui.wording import Stamp, action_of, counted, listed, refusal_sentence, status_lines, who_text
 from wire import limits
@@ -22,6 +23,7 @@ FETCH_WITHIN = 30  # so many lines before the end of what is there, more is fetc
 IDLE_MS = 60_000  # without a key, on a terminal that does not tell: nobody sits there
 RECENT_MS = 30 * 60_000  # who said something in this time is somebody whose coming and going matters
 INTERRUPT_MS = 2_000  # the second Ctrl+C within this time leaves
+ANSWER_LINES_MAX = 3  # a longer answer is shown over the page, not in it
 RING_MS = 1_000  # at most one bell in this time
 GREETING_MS = 1_000  # the greeting does not wait longer for the newest page
 
@@ -48,8 +50,8 @@ class Applied:
     name: str
 
 
-# `Collected`: write an export to its file; what becomes of it comes back by `exported`.
-Effect = Ask | Ring | Collected | Applied
+# `Export`: write it to its file; what becomes of it comes back by `exported`.
+Effect = Ask | Ring | Export | Applied
 
 
 # --- what is shown besides pages --------------------------------------------------------------------------------------
@@ -83,6 +85,14 @@ class Found:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A longer answer that concerns nobody else, shown over the page until it is closed or something is entered."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
 class Model:
     """All that is on the screen, but for what is being typed.
 
@@ -114,6 +124,7 @@ class Model:
         self.gate: Gate | None = None
         self.topic = ""
         self.found: Found | None = None
+        self.panel: Panel | None = None
         self.hint = ""  # a word about the last key, gone with the next
         self.question = ""  # to be answered before anything else
         self.outage = ""
@@ -186,12 +197,12 @@ class Model:
             case notices.Fault():
                 self._fault(notice, now_ms)
             case notices.HistoryPage():
-                if (collected := self._scrollback.answered(notice)) is not None:
-                    self._effects.append(collected)
+                if (export := self._scrollback.answered(notice)) is not None:
+                    self._effects.append(export)
             case notices.FoundMessages():
                 self._found_messages(notice)
             case notices.Status():
-                self._remark(status_lines(notice, self._stamp), now_ms)
+                self._answer("status", status_lines(notice, self._stamp), now_ms)
             case notices.HandedOver():
                 self._remark(["the server role was handed over"], now_ms)
             case _:
@@ -370,6 +381,8 @@ class Model:
             self.room.to_the_end()
         elif fault.code in ("no_zdns", "nobody_serves"):
             sentences.append("still trying; what you type meanwhile is kept, and /quit leaves")
+            if fault.code == "nobody_serves":
+                self.lost()
         self._add(self.current, self._line(Kind.ERROR, now_ms, sentences), is_news=False)
 
     def joining(self) -> None:
@@ -424,6 +437,7 @@ class Model:
             self.hint = f"Not sent: a text has at most {limits.TEXT_BYTES_MAX:,} bytes. Send it in parts."
             return False
         meant = parse.parse(line)
+        self.panel = None
         match meant:
             case parse.Nothing():
                 return True
@@ -444,9 +458,9 @@ class Model:
     def _local(self, meant: parse.Parsed, now_ms: int) -> bool:
         match meant:
             case parse.ShowHelp(lines):
-                self._remark(lines, now_ms)
+                self._answer("help", lines, now_ms)
             case parse.ShowKeys():
-                self._remark(self._key_lines, now_ms)
+                self._answer("keys", self._key_lines, now_ms)
             case parse.ShowTopic():
                 topic = f"topic: {self.topic}" if self.topic else "there is no topic; /topic TEXT sets one"
                 self._remark([topic], now_ms)
@@ -455,7 +469,7 @@ class Model:
             case parse.Export(path):
                 return self._begin_export(path)
             case parse.ShowQueue():
-                self._remark(self._queue_lines(), now_ms)
+                self._answer("queue", self._queue_lines(), now_ms)
             case parse.Clear():
                 self.current.log.clear()
                 self.current.rule_after = None
@@ -531,13 +545,18 @@ class Model:
         """Names and values were checked by the parser."""
         if name is None or value is None:
             names = options.SETTABLE if name is None else (options.setting(name).key,)
-            self._remark([f"{one:<12} {options.shown_setting(self.settings[one])}" for one in names], now_ms)
+            self._answer("settings", [self._setting_line(one) for one in names], now_ms)
             return
         key = options.setting(name).key
         self.settings[key] = options.check_setting(key, value)
         self._effects.append(Applied(key))
         shown = options.shown_setting(self.settings[key])
         self.hint = f"{key} is {shown} until you leave; /help set says how to keep it"
+
+    def _setting_line(self, name: str) -> str:
+        may = ", ".join(options.setting(name).words)
+        shown = options.shown_setting(self.settings[name])
+        return f"{name:<12} {shown:<8} {f'({may})' if may else ''}".rstrip()
 
     def interrupt(self, now_ms: int) -> None:
         """Ctrl+C with nothing typed: the second one leaves."""
@@ -661,7 +680,9 @@ class Model:
             self.hint = "nothing new on other pages"
 
     def _close(self) -> None:
-        if self.found is not None:
+        if self.panel is not None:
+            self.panel = None
+        elif self.found is not None:
             self.found = None
         elif self.is_bare:
             self.is_bare = False
@@ -723,6 +744,13 @@ class Model:
     def _line(self, kind: Kind, now_ms: int, texts: Sequence[str]) -> Line:
         day, _, minute = self._stamp(now_ms).partition(" ")
         return Line(kind=kind, day=day, time=minute, text=tuple(texts))
+
+    def _answer(self, title: str, texts: Sequence[str], now_ms: int) -> None:
+        """What was asked for, in the page, or over it when it is long."""
+        if len(texts) <= ANSWER_LINES_MAX:
+            self._remark(texts, now_ms)
+        else:
+            self.panel = Panel(title, tuple(texts))
 
     def _remark(self, texts: Sequence[str], now_ms: int) -> None:
         """What was asked for, where it was asked."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from broker import server as broker_server
 from peer import notices
 from peer.client import Client
-from runtime import process
+from runtime import clock, process
 from runtime.links import LinkError
 from ui import errands
 from ui.conversation import Conversation
@@ -24,9 +24,12 @@ from ui.faces import (
     PLAIN_LINE_BYTES_MAX,
     JsonFace,
     PlainFace,
+    local_stamp,
 )
 from ui.inputs import StreamInput
-from ui.options import CommandError, Settings
+from ui.keymap import Keymap
+from ui.model import Model
+from ui.options import SETTABLE, CommandError, Settings
 from wire import limits, names
 from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNAVAILABLE
 from wire.messages import Resolve
@@ -35,6 +38,7 @@ from zdns import stores
 from zdns.probe import DnsSilent, ask_once
 
 if TYPE_CHECKING:
+    from ui.console import Console
     from ui.prompt import PromptInput
 
 PROBE_MS = 2_000  # two attempts and the pause between them
@@ -172,7 +176,9 @@ def _machine_name() -> str:
 
 
 async def run_chat(settings: Settings, _arguments: argparse.Namespace, log_file: Path | None) -> int:
-    """Take part, by lines or by JSON objects."""
+    """Take part: in the full-screen console at a terminal, else by lines or by JSON objects."""
+    if _has_screen() and not settings["plain"] and not settings["json"]:
+        return await _run_console(settings, log_file)
     chat = _participant(settings, log_file)
     if settings["json"]:
         source = StreamInput(sys.stdin.fileno(), JSON_LINE_BYTES_MAX)
@@ -183,7 +189,33 @@ async def run_chat(settings: Settings, _arguments: argparse.Namespace, log_file:
     return await _converse(settings, chat, Conversation(chat, face, source_or_prompt), prompt)
 
 
-def _participant(settings: Settings, log_file: Path | None) -> Client:
+def _has_screen() -> bool:
+    """A person sits at a terminal that can do more than print."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "")
+
+
+async def _run_console(settings: Settings, log_file: Path | None) -> int:
+    # Only here: urwid takes a tenth of a second to load, which no other command has to wait for.
+    from ui.console import Console
+
+    keymap = Keymap.from_overrides(settings["keys"])
+    model = Model(
+        service=settings["server_uri"],
+        dns=settings["dns"],
+        stamp=local_stamp,
+        settings={name: settings[name] for name in SETTABLE},
+        flood_per_s=settings["flood"],
+        now_ms=clock.utc_ms(),
+        key_lines=keymap.help_lines(),
+    )
+    console = Console(model, keymap, os.environ)
+    chat = _participant(settings, log_file, patient=True)
+    conversation = Conversation(chat, console, console)
+    console.fails = conversation.fail
+    return await _converse(settings, chat, conversation, console)
+
+
+def _participant(settings: Settings, log_file: Path | None, **more: Any) -> Client:
     # What comes through a pipe is paced by its acknowledgements; a person's limit would lose lines of it.
     piped = not settings["json"] and not sys.stdin.isatty()
     return _client(
@@ -196,14 +228,14 @@ def _participant(settings: Settings, log_file: Path | None) -> Client:
         fresh=settings["fresh"],
         flood=0 if piped and "flood" not in settings.given else settings["flood"],
         ephemeral=settings["ephemeral"],
+        **more,
     )
 
 
 def _prompt(face: PlainFace) -> "PromptInput | None":
     """Line editing, when a person sits at a terminal that can do it."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+    if not _has_screen():
         return None
-    # Only here: urwid takes a tenth of a second to load, which no other command has to wait for.
     from ui.prompt import PromptInput
 
     prompt = PromptInput(sys.stdin.fileno(), PLAIN_LINE_BYTES_MAX, lambda: face.wording.nicks)
@@ -212,11 +244,11 @@ def _prompt(face: PlainFace) -> "PromptInput | None":
 
 
 async def _converse(
-    settings: Settings, chat: Client, conversation: Conversation[Any], prompt: "PromptInput | None"
+    settings: Settings, chat: Client, conversation: Conversation[Any], screen: "PromptInput | Console | None"
 ) -> int:
     def signalled() -> None:
-        if prompt is not None:
-            prompt.close()  # at once: whoever insists with a second signal ends the process where it stands
+        if screen is not None:
+            screen.close()  # at once: whoever insists with a second signal ends the process where it stands
         conversation.interrupt()
 
     process.on_signals(asyncio.get_running_loop(), signalled)
@@ -224,8 +256,8 @@ async def _converse(
         chat.start()
         code = await conversation.run()
     finally:
-        if prompt is not None:
-            prompt.close()
+        if screen is not None:
+            screen.close()
         await chat.close()
     if conversation.reason:
         if settings["json"]:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from peer import intents, notices
+from ui.export import Export
 from ui.page import Line, Log, Page
-from wire import limits
 
 PART = 100  # messages fetched at once while somebody scrolls
-EXPORT_MESSAGES_MAX = 200_000  # of an export; tens of megabytes of short messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +22,6 @@ class _Wanted:
     jump: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """All messages of an export, in seq order, for the file `path`."""
-
-    path: str
-    messages: tuple[notices.ChatMessage, ...]
-
-
-@dataclass(slots=True)
-class _Export:
-    """What is there of an export, newest part first; the next one ends before seq `before`."""
-
-    path: str
-    before: int
-    parts: list[tuple[notices.ChatMessage, ...]]
-    count: int = 0
-
-
 class Scrollback:
     """Asks for parts of the history and puts them where they belong. `as_line` gives None for what is not shown."""
 
@@ -48,7 +29,7 @@ class Scrollback:
         self._room = room
         self._as_line = as_line
         self._wanted: _Wanted | None = None
-        self._export: _Export | None = None
+        self._export: Export | None = None
         self._asks: list[intents.AskHistory] = []
 
     @property
@@ -84,8 +65,8 @@ class Scrollback:
         """Collect all there is; False: there is nothing."""
         head = self._room.log.to_seq
         if head:
-            self._export = _Export(path, head + 1, [])
-            self._asks.append(intents.AskHistory(head + 1, limits.HISTORY_ENTRIES_MAX))
+            self._export = Export(path, head)
+            self._asks.append(self._export.question)
         return head > 0
 
     def start_over(self) -> None:
@@ -98,12 +79,17 @@ class Scrollback:
         ended, self._export = self._export is not None, None
         return ended
 
-    def answered(self, answer: notices.HistoryPage) -> Collected | None:
+    def answered(self, answer: notices.HistoryPage) -> Export | None:
         """A part has come; returned is an export that is complete with it."""
-        last = answer.messages[-1].seq if answer.messages else 0
-        if self._export is not None and (not answer.messages or last == self._export.before - 1):
-            return self._collect(self._export, answer)
+        export = self._export
+        if export is not None and export.expects(answer):
+            if export.take(answer):
+                self._export = None
+                return export
+            self._asks.append(export.question)
+            return None
         wanted = self._wanted
+        last = answer.messages[-1].seq if answer.messages else 0
         if wanted is not None and (not answer.messages or last == wanted.before - 1):
             self._wanted = None
             self._put(wanted.log, answer)
@@ -143,13 +129,3 @@ class Scrollback:
             log.append(line)
         log.from_seq = min(log.from_seq or first, first)
         log.to_seq = max(log.to_seq, last)
-
-    def _collect(self, export: _Export, answer: notices.HistoryPage) -> Collected | None:
-        export.parts.append(answer.messages)
-        export.count += len(answer.messages)
-        if answer.messages and answer.more and export.count < EXPORT_MESSAGES_MAX:
-            export.before = answer.messages[0].seq
-            self._asks.append(intents.AskHistory(export.before, limits.HISTORY_ENTRIES_MAX))
-            return None
-        self._export = None
-        return Collected(export.path, tuple(one for part in reversed(export.parts) for one in part))

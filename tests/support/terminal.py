@@ -7,7 +7,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,12 +23,25 @@ _TAKE_TERMINAL = (
 
 ENTER, ESCAPE, TAB, BACKSPACE = "\r", "\x1b", "\t", "\x7f"
 UP, LEFT = "\x1b[A", "\x1b[D"
+PAGE_UP, PAGE_DOWN, END = "\x1b[5~", "\x1b[6~", "\x1b[F"
+FOCUS_IN, FOCUS_OUT = "\x1b[I", "\x1b[O"
 PASTE_BEGIN, PASTE_END = "\x1b[200~", "\x1b[201~"
+
+
+# What a terminal says of itself, wherever the tests run.
+_USUAL = {"LC_ALL": "C.UTF-8"} | dict.fromkeys(("NO_COLOR", "FORCE_COLOR", "COLORTERM", "COLORFGBG"), "")
+# What a full-screen program turns on, by its number; off again, the terminal is as it was.
+MODES = {"alternate screen": 1049, "bracketed paste": 2004, "focus reports": 1004, "mouse": 1000}
 
 
 def ctrl(letter: str) -> str:
     """The character that Ctrl and a letter give."""
     return chr(ord(letter.upper()) ^ 0x40)
+
+
+def alt(key: str) -> str:
+    """What Alt and a key give."""
+    return ESCAPE + key
 
 
 class Terminal:
@@ -37,7 +50,15 @@ class Terminal:
     What comes out is read whenever something is waited for.
     """
 
-    def __init__(self, command: list[str], home: Path, columns: int = 80, rows: int = 60, kind: str = "xterm") -> None:
+    def __init__(
+        self,
+        command: list[str],
+        home: Path,
+        columns: int = 80,
+        rows: int = 60,
+        kind: str = "xterm",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.command = command
         self.output = b""  # everything that ever came out
         self._screen = pyte.Screen(columns, rows)
@@ -51,7 +72,7 @@ class Terminal:
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            env={**environment(home), "TERM": kind},
+            env={**environment(home), **_USUAL, "TERM": kind, **(variables or {})},
             cwd=home,
             start_new_session=True,
         )
@@ -115,6 +136,20 @@ class Terminal:
         while rows and not rows[-1]:
             rows.pop()
         return rows
+
+    @property
+    def modes(self) -> set[str]:
+        """Those of MODES that are on. The screen here has no alternate one: what was on it stays to be seen."""
+        return {
+            name
+            for name, number in MODES.items()
+            if self.output.rfind(b"\x1b[?%dh" % number) > self.output.rfind(b"\x1b[?%dl" % number)
+        }
+
+    @property
+    def afterwards(self) -> str:
+        """What was printed since the full screen was left last."""
+        return self.output.rpartition(b"\x1b[?1049l")[2].decode().removeprefix("\x1b[?25h").replace("\r\n", "\n")
 
     @property
     def cursor(self) -> tuple[int, int]:

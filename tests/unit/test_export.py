@@ -1,4 +1,4 @@
-"""ui.export: what was shown is written once, in the order of the room, as text or as JSON lines."""
+"""ui.export: the room's messages are fetched once each, in order, and written as text or as JSON lines."""
 
 import json
 
@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer.notices import ChatMessage, Message
-from ui.export import Transcript, export_lines
+from peer import intents
+from peer.intents import AskHistory
+from peer.notices import ChatMessage, HistoryPage
+from ui.export import BYTES_MAX, MESSAGES_MAX, Export, export_lines
+from wire import limits
 
 
 def stamp(utc_ms: int) -> str:
@@ -42,36 +45,35 @@ def test_json_lines_have_everything_as_it_was_said(path: str) -> None:
     }
 
 
-def test_what_came_by_the_room_and_by_a_search_is_there_once() -> None:
-    transcript = Transcript()
-    transcript.add(Message(seq=7, epoch=1, id="p/1/7", author="ana", text="x", time=7, own=True))
-    for seq in (3, 7, 5):
-        transcript.add(message(seq))
-    assert list(transcript.messages) == [message(3), message(5), message(7)]
+def part(question: intents.AskHistory, text: str = "hello") -> HistoryPage:
+    """What a room answers that has messages as far as one asks."""
+    first = max(1, question.before - question.count)
+    return HistoryPage(tuple(message(seq, text) for seq in range(first, question.before)), more=first > 1)
 
 
-def test_after_a_fresh_start_the_numbers_begin_anew() -> None:
-    transcript = Transcript()
-    for one in (message(1, "old"), message(9, "old"), message(1, "new", epoch=2)):
-        transcript.add(one)
-    assert [one.text for one in transcript.messages] == ["old", "old", "new"]
+@given(st.integers(1, 9_000))
+def test_each_message_is_there_once_in_the_order_of_the_room(head: int) -> None:
+    export = Export("tea.txt", head)
+    while not export.take(part(export.question)):
+        assert export.question.count == limits.HISTORY_ENTRIES_MAX
+    assert [one.seq for one in export.messages] == list(range(1, head + 1))
 
 
-def test_the_oldest_make_room() -> None:
-    transcript = Transcript(messages_max=3)
-    for seq in range(1, 6):
-        transcript.add(message(seq))
-    transcript.add(message(1))
-    assert [one.seq for one in transcript.messages] == [3, 4, 5]
-    transcript = Transcript(bytes_max=10)
-    for seq in range(1, 6):
-        transcript.add(message(seq, "abcd"))
-    assert [one.seq for one in transcript.messages] == [4, 5]
+def test_an_answer_to_another_question_is_told_apart_by_where_it_ends() -> None:
+    export = Export("tea.txt", 100)
+    assert export.expects(part(AskHistory(101, 50)))
+    assert not export.expects(part(AskHistory(100, 50)))
+    assert export.expects(HistoryPage((), more=False)), "the room has nothing: that is the end"
+    assert export.take(HistoryPage((), more=False))
+    assert export.messages == ()
 
 
-@given(st.lists(st.integers(1, 20)), st.integers(1, 5))
-def test_it_has_the_last_ones_in_order_and_without_doubles(seqs: list[int], messages_max: int) -> None:
-    transcript = Transcript(messages_max=messages_max)
-    for seq in seqs:
-        transcript.add(message(seq))
-    assert [one.seq for one in transcript.messages] == sorted(set(seqs))[-messages_max:]
+def test_of_a_history_without_end_the_newest_part_is_taken() -> None:
+    export = Export("tea.txt", 10 * MESSAGES_MAX)
+    while not export.take(part(export.question)):
+        pass
+    assert len(export.messages) == MESSAGES_MAX
+    assert export.messages[-1].seq == 10 * MESSAGES_MAX
+    export = Export("tea.txt", 10 * MESSAGES_MAX)
+    long = part(AskHistory(10 * MESSAGES_MAX + 1, 1), "x" * BYTES_MAX)
+    assert export.take(long), "one message that is as long as all may be together"

@@ -1,6 +1,7 @@
 """ui.keys: whatever a terminal sends, in whatever pieces, is keys and pasted text."""
 
 import pytest
+import urwid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,12 +43,26 @@ def test_a_paste_is_text_whatever_is_in_it() -> None:
 def test_a_paste_is_whole_unless_it_has_no_end() -> None:
     assert keys(b"\x1b[200~begun") == []
     first, last = keys(b"\x1b[200~" + b"x" * PASTE_BYTES_MAX, b"y\x1b[201~")
-    assert first == Pasted("x" * (PASTE_BYTES_MAX - 5))
+    assert first == Pasted("x" * (PASTE_BYTES_MAX - 5), is_cut=True)
     assert last == Pasted("x" * 5 + "y")
 
 
 def test_a_lone_escape_makes_alt_of_the_next_key() -> None:
     assert keys(b"\x1b", b"b") == ["meta b"]
+
+
+def test_what_is_whole_is_not_waited_for() -> None:
+    reader = KeyReader()
+    assert reader.feed(b"\x1b", is_whole=True) == ["esc"]
+    assert reader.feed(b"b", is_whole=True) == ["b"]
+    assert reader.feed(b"\x1b[200~half", is_whole=True) == []
+    assert reader.feed(b" and half\x1b[201~", is_whole=True) == [Pasted("half and half")]
+
+
+def test_keys_are_of_the_terminals_charset() -> None:
+    with urwid.util.set_temporary_encoding("utf-8"):
+        reader = KeyReader("iso8859-1")
+        assert reader.feed(b"\xe9\x1b[200~\xe9\x1b[201~", is_whole=True) == ["é", Pasted("é")]
 
 
 def test_an_endless_sequence_ends() -> None:

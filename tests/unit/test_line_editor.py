@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ui.keys import Pasted
-from ui.line_editor import Choices, Ended, Entered, Interrupted, LineEditor, Outcome, Row, ScreenCleared, echo, shown
+from ui.line_editor import (
+    Choices,
+    Ended,
+    Entered,
+    Interrupted,
+    LineEditor,
+    Outcome,
+    Row,
+    RowsEditor,
+    ScreenCleared,
+    echo,
+    shown,
+)
 from ui.splitter import TooLong
 
 NICKS = ("ana: ", "anton: ", "Bo: ")
@@ -149,3 +161,142 @@ def test_what_is_typed_is_what_is_entered(text: str) -> None:
     assert press(editor(*text), "enter") == [Entered(text)]
     assert press(editor(Pasted(text)), "enter") == [Entered(text)]
     assert "\n" not in shown(text)
+
+
+# --- with rows -------------------------------------------------------------------------------------------------------
+
+
+def rows_editor(*keys: str | Pasted, chars_max: int = 1000) -> RowsEditor:
+    made = RowsEditor(complete, chars_max)
+    for key in keys:
+        made.press(key)
+    return made
+
+
+def with_cursor(made: RowsEditor) -> str:
+    position = made.snapshot().position
+    return f"{made.text[:position]}|{made.text[position:]}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ([*"abc", "meta enter", *"de"], "abc\nde|"),
+        ([*"abc", "meta enter", *"de", "up"], "ab|c\nde"),
+        ([*"abc", "meta enter", *"de", "up", "down"], "abc\nde|"),
+        ([*"abc", "meta enter", *"de", "home"], "abc\n|de"),
+        ([*"abc", "meta enter", *"de", "up", "end"], "abc|\nde"),
+        ([*"abc", "meta enter", *"de", "up", "ctrl k"], "ab|\nde"),
+        ([*"abc", "enter"], "abc|"),
+        ([*"one two", "meta enter", "ctrl w", "ctrl y"], "one two\n|"),
+        ([Pasted("a\nb")], "a\nb|"),
+    ],
+)
+def test_rows_are_edited_by_the_same_keys(keys: list[str | Pasted], expected: str) -> None:
+    made = rows_editor(*keys)
+    assert with_cursor(made) == expected
+
+
+def test_up_and_down_go_through_rows_as_they_are_wrapped_and_then_through_what_was_entered() -> None:
+    made = rows_editor(*"entered")
+    assert made.take() == "entered"
+    made.columns = 5
+    for key in "abc defg":
+        made.press(key)
+    made.press("up")
+    assert with_cursor(made) == "abc| defg"
+    made.press("up")
+    assert with_cursor(made) == "entered|"
+    for _ in range(3):
+        made.press("down")
+    assert made.text == "abc defg"
+
+
+def test_a_taken_text_is_remembered_once_and_gone() -> None:
+    made = rows_editor()
+    for text in ("one", "two", "two", " "):
+        made.text = text
+        assert made.take() == text
+        assert made.is_empty
+    recalled = []
+    for _ in range(4):
+        made.press("up")
+        recalled.append(made.text)
+    assert recalled == ["two", "one", "one", "one"]
+
+
+def test_a_paste_is_one_text_with_line_ends_that_can_be_taken_back() -> None:
+    made = rows_editor(*"ab", "left")
+    before = made.snapshot()
+    assert made.paste("1\r\n2\r3\n\x1b[A")
+    assert with_cursor(made) == "a1\n2\n3\n\x1b[A|b"
+    made.restore(before)
+    assert with_cursor(made) == "a|b"
+
+
+def test_a_paste_without_room_changes_nothing() -> None:
+    made = rows_editor(*"ab", chars_max=5)
+    assert not made.paste("1234")
+    assert made.text == "ab"
+    assert made.paste("123")
+    made.press("x")
+    assert made.text == "ab123"
+
+
+def test_what_has_no_shape_is_shown_as_one_column_and_entered_as_it_is() -> None:
+    text = "a\x1b\u202e\x7f\t\udc80b\u200d\n\u0085c"
+    made = rows_editor()
+    made.paste(text)
+    assert made.text == text
+    shown_text = made.widget.get_text()[0]
+    assert shown_text == "a␛\ufffd␡␉\ufffdb\u200d\n\ufffdc"
+    assert len(shown_text) == len(text)
+    assert made.take() == text
+
+
+def test_tab_completes_as_far_as_all_agree_then_goes_round_and_shift_tab_back() -> None:
+    made = rows_editor(*"say an")
+    assert made.choices == ((), -1)
+    made.press("tab")
+    assert made.choices == (("ana", "anton"), 0)
+    assert made.text == "say ana: "
+    made.press("tab")
+    assert made.choices == (("ana", "anton"), 1)
+    assert made.text == "say anton: "
+    made.press("shift tab")
+    made.press("shift tab")
+    assert (made.text, made.choices[1]) == ("say an", -1)
+    made.press("x")
+    assert made.choices == ((), -1)
+
+
+def test_tab_in_a_later_row_completes_that_row_alone() -> None:
+    seen: list[str] = []
+
+    def completing(line_before: str) -> Sequence[str]:
+        seen.append(line_before)
+        return ["word "]
+
+    made = RowsEditor(completing, 100)
+    made.paste("first row\nw")
+    made.press("tab")
+    assert seen == ["w"]
+    assert made.text == "first row\nword "
+
+
+def test_a_completion_without_room_is_none() -> None:
+    made = RowsEditor(lambda _: ["longer"], 4)
+    made.press("l")
+    made.press("tab")
+    assert made.text == "l"
+
+
+@given(
+    st.lists(st.sampled_from([*"ab 日\u0301👩", "\u200d", "left", "up", "down", "backspace", "meta enter", "ctrl _"]))
+)
+def test_any_keys_leave_a_cursor_inside_the_rows(keys: list[str]) -> None:
+    made = rows_editor(*keys)
+    made.columns = 4
+    canvas = made.widget.render((4,), focus=True)
+    assert canvas.cursor is not None
+    assert 0 <= canvas.cursor[0] < 4 and 0 <= canvas.cursor[1] < canvas.rows()

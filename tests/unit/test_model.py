@@ -6,9 +6,9 @@ import pytest
 
 from peer import intents, notices
 from ui import options
+from ui.export import Export
 from ui.model import IDLE_MS, INTERRUPT_MS, PAGES_MAX, Applied, Ask, Effect, Model, Ring
 from ui.page import Kind, Line, Page
-from ui.scrollback import Collected
 from ui.splitter import TooLong
 from wire import limits
 
@@ -626,7 +626,7 @@ def test_an_export_collects_the_history_from_its_end_to_its_beginning() -> None:
     assert asked(model) == [intents.AskHistory(1_001, limits.HISTORY_ENTRIES_MAX)]
     tell(model, earlier(1, 1_000))
     [collected] = model.take()
-    assert isinstance(collected, Collected)
+    assert isinstance(collected, Export)
     assert collected.path == "talk.txt"
     assert [one.seq for one in collected.messages] == list(range(1, 3_001))
     model.exported("3,000 messages are in talk.txt", NOW_MS, failed=False)
@@ -648,8 +648,10 @@ def test_clear_empties_the_page_and_what_was_there_can_be_scrolled_back() -> Non
 def test_settings_are_shown_and_changed_by_the_same_checks_as_options() -> None:
     model = joined()
     model.entered("/set", NOW_MS)
-    text = shown(model.room)[-1]
-    assert all(name in text for name in options.SETTABLE)
+    assert model.panel is not None
+    assert [line.split()[0] for line in model.panel.lines] == list(options.SETTABLE)
+    model.entered("/set theme", NOW_MS)
+    assert shown(model.room)[-1] == "remark theme        auto     (auto, dark, light, mono)"
     assert model.entered("/set theme light", NOW_MS)
     assert model.take() == [Applied("theme")]
     assert model.settings["theme"] == "light"
@@ -657,12 +659,26 @@ def test_settings_are_shown_and_changed_by_the_same_checks_as_options() -> None:
     assert model.settings["theme"] == "light"
 
 
-def test_help_is_shown_where_it_was_asked_for() -> None:
+def test_a_long_answer_is_shown_over_the_page_until_it_is_closed_or_something_is_entered() -> None:
     model = joined()
+    before = shown(model.room)
     model.act("help", NOW_MS)
-    assert "/msg NICK TEXT" in shown(model.room)[-1]
+    assert model.panel is not None
+    assert model.panel.title == "help"
+    assert any("/msg NICK TEXT" in line for line in model.panel.lines)
+    assert shown(model.room) == before
+    model.act("close", NOW_MS)
+    assert model.panel is None
+    model.act("help", NOW_MS)
+    assert model.entered("hello", NOW_MS)
+    assert model.panel is None
+
+
+def test_a_short_answer_stands_in_the_page() -> None:
+    model = joined()
     model.entered("/help keys", NOW_MS)
     assert shown(model.room)[-1] == "remark Alt+1  go to page 1"
+    assert model.panel is None
 
 
 def test_ctrl_c_leaves_only_when_it_is_pressed_twice_in_a_row() -> None:
