@@ -31,7 +31,7 @@ async def pour(dns: str) -> None:
     under_way: set[asyncio.Task[int]] = set()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    async with Client(dns=dns, name="source", serve=False, flood=0) as chat:
+    async with Client(dns=dns, name="source", serve=False, flood=0, patient=True) as chat:
         hearing = asyncio.create_task(_hear(chat))
         line = asyncio.create_task(reader.readline())
         while True:

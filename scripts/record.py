@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 from scripts import drawing  # noqa: E402  # the line above makes it found
 from tests.support.processes import Chat, Zdns, relevo  # noqa: E402  # likewise
-from tests.support.terminal import ENTER, Terminal  # noqa: E402  # likewise
+from tests.support.terminal import ENTER, Terminal, ctrl  # noqa: E402  # likewise
 
-COLUMNS, ROWS = 100, 26
+COLUMNS, ROWS = 100, 21
 FRAME_S = 0.08  # what changes within this time is one frame
 PAUSE_MAX_S = 2.5  # nobody looks at a film that stands still for longer
 TYPING_S = 0.07
@@ -77,7 +77,8 @@ def play() -> tuple[list[tuple[float, bytes]], dict[str, tuple[drawing.Row, ...]
         _talk(dee, "uplink is down again, so it is just us")
         bo.do("topic", text="field camp, day 3")
         dee.do("away", text="lunch")
-        command = relevo("chat", "--dns", zdns.address, "--bind", "127.0.0.1", "--name", "ana", "--term", TERM_S)
+        options = ("--bind", "127.0.0.1", "--name", "ana", "--term", TERM_S, "--theme", "dark")
+        command = relevo("chat", "--dns", zdns.address, *options)
         terminal = stack.enter_context(Recorded(command, home))
         terminal.sees("you are ana", "serves")
         terminal.look_on(1.5)
@@ -96,16 +97,31 @@ def play() -> tuple[list[tuple[float, bytes]], dict[str, tuple[drawing.Row, ...]
         terminal.look_on(0.6)
         _talk(cy, "wonderful 👏")
         terminal.look_on(0.8)
+        terminal.write("who brings")
+        terminal.look_on(0.5)
         stills["console"] = terminal.rows()
+        terminal.type(ctrl("c"))
         bo.do("tell", to="ana", text="between us: who forgot the other two?")
         terminal.look_on(1.5)
-        terminal.write("/reply it was me, I will write it up tonight")
+        terminal.write("/reply me. They got wet in the tent")
         terminal.type(ENTER)
-        terminal.sees("it was me")
-        terminal.look_on(1.5)
+        terminal.sees("in the tent")
+        terminal.look_on(1.2)
+        bo.do("tell", to="ana", text="oh no. All of them?")
+        terminal.look_on(1.0)
+        terminal.write("two. I will write it up tonight")
+        terminal.type(ENTER)
+        terminal.sees("tonight")
+        bo.do("tell", to="ana", text="/me hands over a dry towel")
+        terminal.look_on(1.0)
         _talk(dee, "back, what did I miss?")
         terminal.look_on(1.0)
+        terminal.write("thanks, that is")
+        terminal.look_on(0.5)
         stills["private"] = terminal.rows()
+        terminal.write(" kind")
+        terminal.type(ENTER)
+        terminal.look_on(0.8)
         terminal.type("\x1b1")
         terminal.look_on(1.0)
         terminal.write("/search samples")
