@@ -15,6 +15,10 @@ from ui.export import Export
 from ui.keymap import plain_help_lines
 from ui.splitter import TooLong
 from ui.wording import (
+    EXPORT_UNDER_WAY,
+    NOBODY_TO_ANSWER,
+    NOTHING_TO_EXPORT,
+    TOO_LONG,
     Wording,
     error_line,
     joining_line,
@@ -22,7 +26,7 @@ from ui.wording import (
     outage_line,
     queue_lines,
     recovered_line,
-    too_long_line,
+    refusal_sentence,
 )
 from wire import limits
 
@@ -130,7 +134,11 @@ class PlainFace:
             case notices.HistoryPage() if self._export is not None and self._export.expects(notice):
                 self._collect(self._export, notice)
                 return
-            case notices.Refusal(what="history") | notices.Fault(code="fresh_start"):
+            case notices.Refusal(what="history") if self._export is not None:
+                self._export = None
+                self._complain(f"Not exported: {refusal_sentence(notice)}")
+                return
+            case notices.Fault(code="fresh_start"):
                 self._export = None
         self._print(self.wording.lines(notice, clock.utc_ms()))
 
@@ -150,7 +158,7 @@ class PlainFace:
     def read(self, line: bytes | TooLong) -> intents.UserIntent | None:
         """What a line asks of the chat; None when it asks nothing (and the user was told why)."""
         if isinstance(line, TooLong):
-            self._print([too_long_line()])
+            self._complain(TOO_LONG)
             return None
         typed = line.decode(errors="surrogateescape")
         meant = parse.parse(typed)
@@ -188,13 +196,14 @@ class PlainFace:
             case parse.ShowKeys():
                 self._print([f"-- {text}" for text in plain_help_lines()])
             case parse.Reply():
-                self._complain("Not sent: nobody has told you anything in private yet. To begin: /msg NICK TEXT")
+                self._complain(NOBODY_TO_ANSWER)
             case parse.ShowTopic():
                 self._print(self.wording.topic())
             case parse.Ignore(nick):
                 self._print(self.wording.ignore(nick))
             case parse.ShowQueue():
-                self._print(queue_lines([(getattr(one, "to", ""), one.text) for one in self._open.values()]))
+                waiting = [("", getattr(one, "to", ""), one.text) for one in self._open.values()]
+                self._print([f"-- {text}" for text in queue_lines(waiting)])
             case parse.Clear():
                 if not self.sheet.clear():
                     self._complain("There is nothing to clear: this is no terminal that could be cleared.")
@@ -203,9 +212,9 @@ class PlainFace:
 
     def _begin_export(self, path: str) -> intents.UserIntent | None:
         if self._export is not None:
-            self._complain("Not exported: another export is under way; wait for it.")
+            self._complain(EXPORT_UNDER_WAY)
         elif not self._head:
-            self._complain("Not exported: there are no messages yet.")
+            self._complain(NOTHING_TO_EXPORT)
         else:
             self._export = Export(path, self._head)
             return self._export.question

@@ -13,6 +13,7 @@ from urwid import CommandMap, Edit, calc_text_pos, calc_width
 from urwid.command_map import Command
 
 from ui.keys import Pasted
+from ui.palette import loose_joiners
 from ui.safe_text import safe_line
 from ui.splitter import TooLong
 
@@ -72,7 +73,7 @@ class Row:
 
 def shown(text: str) -> str:
     """A typed text as one row shows it: line ends of a paste as an arrow, other control characters by name."""
-    return "↵".join(safe_line(part) for part in text.split("\n"))
+    return "↵".join(loose_joiners(safe_line(part), "") for part in text.split("\n"))
 
 
 def echo(text: str, columns: int | None = None) -> str:
@@ -357,7 +358,7 @@ class _RowsEdit(_LineEdit):
 
     def get_text(self) -> tuple[str | bytes, list[tuple[Hashable, int]]]:
         """What is shown, as long as what is in it, so that the cursor stands where it should."""
-        return "".join(map(self._stand_in, self.edit_text)), []
+        return loose_joiners("".join(map(self._stand_in, self.edit_text)), "\ufffd"), []
 
 
 def _typed(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import codecs
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -165,6 +166,11 @@ ASCII = Signs("|", "-", ">", "~", "..", ">", "+", "++", "x!", "*", "-", "?", ">"
 # Typographic characters with an equal that every terminal has; others become a question mark.
 _EQUALS = str.maketrans({"…": "...", "–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "→": "->", "×": "x"})
 
+# Emoji that joiners make one sign of: as many as the largest family has, with their colours of skin.
+_PICTURE = "[\u2194\u2195\u2600-\u27bf\u2b1b\U0001f000-\U0001faff][\ufe0f\U0001f3fb-\U0001f3ff]{0,2}"
+JOINER = "\u200d"
+_JOINED = re.compile(f"{_PICTURE}(?:{JOINER}{_PICTURE}){{1,3}}|{JOINER}")
+
 
 def nick_attribute(nick: str) -> str:
     """The attribute of somebody else's nick, always the same one."""
@@ -237,6 +243,17 @@ def charset_of(environment: Mapping[str, str]) -> str:
     except (LookupError, UnicodeError, TypeError, ValueError):  # no set of characters, or none that we know
         return "ascii"
     return charset if charset == "utf-8" or is_narrow else "ascii"
+
+
+def loose_joiners(text: str, instead: str) -> str:
+    """`text` with something else for each joiner that makes no emoji of its neighbours.
+
+    urwid takes what is on both sides of any joiner for one sign and counts the columns of the first alone, which no
+    terminal does: a row with many of them would be wider than the screen.
+    """
+    if JOINER not in text:
+        return text
+    return _JOINED.sub(lambda found: instead if found[0] == JOINER else found[0], text)
 
 
 def in_charset(text: str, charset: str) -> str:

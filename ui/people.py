@@ -1,12 +1,16 @@
 """Who is here, as a face remembers it: who spoke last, who wrote in private, whom the reader ignores; pure."""
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from peer import notices
 from wire.names import nick_key
 
-# Beyond this, whom one ignored first is heard again.
-IGNORED_MAX = 1_000
+IGNORED_MAX = 1_000  # chosen: beyond this, whom one ignored first is heard again
+SPOKEN_MAX = 1_000  # chosen: beyond this, who spoke first of all is as one who never did
+_NEVER_MS = -1
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,9 @@ class People:
         self.name = ""
         self.reply_to = ""  # who told us something in private last
         self._members: dict[str, Person] = {}  # by the nick's key, in order of arrival
-        self._spoken: dict[str, str] = {}  # key -> nick; who was addressed or spoke last is at the end
-        self._spoken_ms: dict[str, int] = {}
+        # By the nick's key, when they spoke (UTC); who was addressed or spoke last is at the end. Whoever left may come
+        # back, and is kept.
+        self._spoken: dict[str, int] = {}
         self._ignored: dict[str, str] = {}
 
     # --- what others ask ---
@@ -65,8 +70,8 @@ class People:
 
     def spoke_since(self, nick: str, since_ms: int) -> bool:
         """This one has said something to everybody since then (UTC)."""
-        spoke_ms = self._spoken_ms.get(nick_key(nick))
-        return spoke_ms is not None and spoke_ms >= since_ms
+        spoke_ms = self._spoken.get(nick_key(nick), _NEVER_MS)
+        return spoke_ms != _NEVER_MS and spoke_ms >= since_ms
 
     # --- what changes ---
 
@@ -82,7 +87,7 @@ class People:
 
     def addressed(self, nick: str) -> None:
         """The reader has just said something to this one."""
-        self._to_the_end(nick)
+        self._heard(nick)
 
     def fold(self, notice: notices.AnyNotice) -> None:
         """Take in what was told."""
@@ -100,12 +105,10 @@ class People:
             case notices.Schedule():
                 self._serves(notice.member)
             case notices.Message():
-                if self.is_here(notice.author):
-                    self._to_the_end(notice.author)
-                    self._spoken_ms[nick_key(notice.author)] = notice.time
+                self._heard(notice.author, notice.time)
             case notices.Private(state="received"):
                 self.reply_to = notice.sender
-                self._to_the_end(notice.sender)
+                self._heard(notice.sender)
             case notices.MemberChanged():
                 self._change(notice)
             case _:
@@ -127,7 +130,7 @@ class People:
         person = self._members.get(key, Person(changed.name))
         match changed.state:
             case "left" | "lost":
-                self._forget(key)
+                self._members.pop(key, None)
             case "joined":
                 self._members[key] = Person(changed.name)
             case "away":
@@ -148,25 +151,23 @@ class People:
             self.name = nick
         if self.reply_to and nick_key(self.reply_to) == old:
             self.reply_to = nick
-        # In place, so that the order of arrival stays.
-        self._members = {
-            new if key == old else key: replace(one, nick=nick) if key == old else one
-            for key, one in self._members.items()
-        }
-        self._spoken = {new if key == old else key: nick if key == old else name for key, name in self._spoken.items()}
-        if old in self._spoken_ms:
-            self._spoken_ms[new] = self._spoken_ms.pop(old)
+        if old in self._members:
+            self._members = _moved(self._members, old, new)
+            self._members[new] = replace(self._members[new], nick=nick)
+        self._spoken = _moved(self._spoken, old, new)
         if old in self._ignored:
-            self._ignored = {new if key == old else key: nick if key == old else n for key, n in self._ignored.items()}
+            self._ignored = _moved(self._ignored, old, new)
+            self._ignored[new] = nick
 
-    def _forget(self, key: str) -> None:
-        self._members.pop(key, None)
-        self._spoken.pop(key, None)
-        self._spoken_ms.pop(key, None)
-
-    def _to_the_end(self, nick: str) -> None:
+    def _heard(self, nick: str, spoke_ms: int = _NEVER_MS) -> None:
+        """To the end with this one; `spoke_ms`: when this one spoke to everybody, if that is what was heard."""
         key = nick_key(nick)
-        self._spoken.pop(key, None)
-        self._spoken[key] = nick
-        if len(self._spoken) > IGNORED_MAX:
+        before_ms = self._spoken.pop(key, _NEVER_MS)
+        self._spoken[key] = before_ms if spoke_ms == _NEVER_MS else spoke_ms
+        if len(self._spoken) > SPOKEN_MAX:
             del self._spoken[next(iter(self._spoken))]
+
+
+def _moved(known: dict[str, _Value], old: str, new: str) -> dict[str, _Value]:
+    """What was known under one key is under another, in its place; what was there before is of somebody who is gone."""
+    return {new if key == old else key: value for key, value in known.items() if key == old or key != new}

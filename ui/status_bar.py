@@ -74,8 +74,8 @@ def _activity(model: Model) -> list[Piece]:
     """What is unread on other pages: private texts and mentions by page, anything else as a number."""
     others = [(number, page) for number, page in enumerate(model.pages, 1) if page is not model.current and page.unread]
     told = [_active(number, page) for number, page in others[:_ACTIVE_MAX]]
-    if rest := len(others) - _ACTIVE_MAX:
-        told += [f"{counted(rest, 'page')} more"] if rest > 0 else []
+    if (rest := len(others) - _ACTIVE_MAX) > 0:
+        told.append(f"{counted(rest, 'page')} more")
     loud = any(page.mentions for _, page in others)
     own = [Piece(f"{model.current.unread:,} new", "status.act", 75)] if model.current.unread else []
     return own + ([Piece("+" + " ".join(told), "status.loud" if loud else "status.act", 86)] if told else [])

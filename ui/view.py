@@ -13,7 +13,7 @@ from ui import status_bar
 from ui.line_editor import RowsEditor, seen_as
 from ui.model import Found, Model, Panel
 from ui.page import Kind, Line, Log, Page, State
-from ui.palette import Signs, in_charset, nick_attribute
+from ui.palette import Signs, in_charset, loose_joiners, nick_attribute
 from ui.people import Person
 from ui.safe_text import excerpt, safe_line
 from ui.wording import Stamp
@@ -236,13 +236,13 @@ class View:
         words, taken = self.editor.choices
         markup: Markup = []
         if self.model.question:
-            markup = [("question", self.fit(self.model.question))]
+            markup = [("question", self.fit(safe_line(self.model.question)))]
         elif words:
             for index, word in enumerate(words):
                 text = self.fit(safe_line(word))
                 markup.append(("choice", f"[{text}]") if index == taken else ("hint", f" {text} "))
         elif self.model.hint:
-            markup = [("hint", self.fit(self.model.hint))]
+            markup = [("hint", self.fit(safe_line(self.model.hint)))]  # it may quote what was pasted
         if not markup:
             return None
         canvas = CompositeCanvas(urwid.Text(markup).render((columns,)))
@@ -272,8 +272,8 @@ class View:
     # --- texts --------------------------------------------------------------------------------------------------------
 
     def fit(self, text: str) -> str:
-        """A text with only what the terminal's character set has."""
-        return in_charset(text, self.charset)
+        """A text with only what the terminal's character set has, in as many columns as we count."""
+        return in_charset(loose_joiners(text, ""), self.charset)
 
     def cut(self, text: str, columns: int) -> str:
         """As much of a text as fits, with a sign where it was cut."""

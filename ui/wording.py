@@ -1,4 +1,4 @@
-"""Notices as the lines a person reads, role first, one event a line; pure."""
+"""Notices as sentences, the same ones wherever a person reads them, and as lines, role first; pure."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,6 +6,7 @@ from peer import notices
 from ui.people import People
 from ui.safe_text import excerpt, safe_line, safe_lines
 from wire import limits
+from wire.names import nick_key
 
 EXCERPT_CHARS_MAX = 40
 QUEUE_LINES_MAX = 20  # chosen: what waits is listed as far as it fits a screen
@@ -35,11 +36,84 @@ def error_line(sentence: str) -> str:
     return f"! {safe_line(sentence)}"
 
 
-def too_long_line() -> str:
-    """Said of a line that was thrown away unread."""
-    return error_line(
-        f"Not sent: that is too long; a text has at most {limits.TEXT_BYTES_MAX:,} bytes. Send it in parts."
-    )
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+TOO_LONG = f"Not sent: that is too long; a text has at most {limits.TEXT_BYTES_MAX:,} bytes. Send it in parts."
+HANDED_OVER = "the server role was handed over"
+NO_TOPIC = "there is no topic; /topic TEXT sets one"
+THAT_IS_YOU = "That is you."
+NOBODY_TO_ANSWER = "Not sent: nobody has told you anything in private yet. To begin: /msg NICK TEXT"
+EXPORT_UNDER_WAY = "Not exported: another export is under way; wait for it."
+NOTHING_TO_EXPORT = "Not exported: there are no messages yet."
+
+
+def greeting(ready: notices.Ready, dns: Sequence[str], remark: str = "") -> list[str]:
+    """Who we are, where, with whom, and what to type. `remark`: something to add about the messages so far."""
+    kept = counted(ready.head, "message") if ready.head else "no messages"
+    others = [nick for nick in ready.members if nick_key(nick) != nick_key(ready.name)]
+    here = f"{len(ready.members)} here: {listed(ready.members)}" if others else "nobody else is here yet"
+    return [
+        f"you are {safe_line(ready.name)} in {safe_line(ready.service)} (zdns at {listed(dns)})",
+        f"{safe_line(ready.server) or 'somebody'} serves; {kept} so far{remark}; {here}",
+        "type a line and Enter to post it; /help lists the commands, /quit leaves",
+    ]
+
+
+def begun_sentence(need: int) -> str:
+    """The wait for members is over."""
+    return f"{need} are here: the chat begins"
+
+
+def change_sentence(changed: notices.MemberChanged, own_name: str) -> str:
+    """A change about somebody, or about oneself (until now called `own_name`); empty: it is not worth a word."""
+    name = safe_line(changed.name)
+    was = changed.was if isinstance(changed.was, str) else ""
+    is_own = bool(own_name) and nick_key(was or changed.name) == nick_key(own_name)
+    who = "you are" if is_own else f"{safe_line(was or changed.name)} is"
+    match changed.state:
+        case "joined" | "left":
+            return f"{name} {changed.state}"
+        case "lost":
+            return f"lost contact with {name}"
+        case "silent" if not is_own:
+            return f"{name} is silent"
+        case "heard" if not is_own:
+            return f"{name} is heard again"
+        case "away":
+            reason = f": {safe_line(changed.text)}" if isinstance(changed.text, str) and changed.text else ""
+            return f"{who} away{reason}"
+        case "back":
+            return f"{who} back"
+        case "renamed":
+            return f"{who} called {name} now"
+        case _:
+            return ""
+
+
+def topic_sentence(topic: notices.Topic, own_name: str) -> str:
+    """What the room is about, or that it is about nothing in particular any more, and who said so."""
+    by = "you" if topic.by and nick_key(topic.by) == nick_key(own_name) else safe_line(topic.by)
+    if not topic.text:
+        return f"{by or 'somebody'} took the topic away"
+    return f"topic: {safe_line(topic.text)}" + (f" (set by {by})" if by else "")
+
+
+def ignoring_sentence(ignored: Sequence[str]) -> str:
+    """Whom the reader ignores."""
+    return f"you ignore {listed(ignored)}" if ignored else "you ignore nobody"
+
+
+def ignored_sentence(nick: str, *, is_ignored: bool) -> str:
+    """That somebody is ignored from now on, or no longer."""
+    name = safe_line(nick)
+    if is_ignored:
+        return f"what {name} says is not shown from now on; /ignore {name} again ends it"
+    return f"what {name} says is shown again"
+
+
+def leaving_sentence(open_count: int) -> str:
+    """Said when leaving takes a while, as requests are without an outcome."""
+    return f"waiting for {counted(open_count, 'line')} of yours to get through; Ctrl+C leaves at once"
 
 
 # What the room's answer to a refused request does not say: what it was about, and what to try.
@@ -76,7 +150,7 @@ class Wording:
         self.people.fold(notice)
         match notice:
             case notices.Ready():
-                return self._greeting(notice)
+                return _remarks(greeting(notice, self._dns, _newest(notice.head)))
             case notices.Waiting():
                 return self._waiting(notice)
             case notices.Message():
@@ -84,11 +158,12 @@ class Wording:
             case notices.Private():
                 return self._private(notice, now_ms)
             case notices.MemberChanged():
-                return _member_lines(notice, name)
+                return _remarks([change_sentence(notice, name)])
             case notices.MembersList():
                 return [f"-- {who_text(notice)}"]
             case notices.Topic():
-                return self._topic_told(notice)
+                self._topic = notice
+                return _remarks([topic_sentence(notice, name)])
             case _:
                 return self._answer(notice)
 
@@ -99,9 +174,9 @@ class Wording:
             case notices.FoundMessages():
                 return self._found(notice)
             case notices.Status():
-                return [f"-- {line}" for line in status_lines(notice, self._stamp)]
+                return _remarks(status_lines(notice, self._stamp))
             case notices.HandedOver():
-                return ["-- the server role was handed over"]
+                return _remarks([HANDED_OVER])
             case notices.Refusal():
                 return [error_line(refusal_sentence(notice))]
             case notices.Fault(code="nobody_serves"):
@@ -132,47 +207,18 @@ class Wording:
     def ignore(self, nick: str | None) -> list[str]:
         """Ignore somebody, or no longer; without a nick: say whom."""
         if nick is None:
-            ignored = self.people.ignored
-            return [f"-- you ignore {listed(ignored)}" if ignored else "-- you ignore nobody"]
+            return _remarks([ignoring_sentence(self.people.ignored)])
         if self.people.is_me(nick):
-            return [error_line("That is you.")]
-        name = safe_line(nick)
-        if self.people.toggle_ignored(nick):
-            return [f"-- what {name} says is not shown from now on; /ignore {name} again ends it"]
-        return [f"-- what {name} says is shown again"]
+            return [error_line(THAT_IS_YOU)]
+        return _remarks([ignored_sentence(nick, is_ignored=self.people.toggle_ignored(nick))])
 
     def topic(self) -> list[str]:
         """What the room is about."""
-        return [self._topic_line()] if self._topic.text else ["-- there is no topic; /topic TEXT sets one"]
-
-    def _topic_told(self, topic: notices.Topic) -> list[str]:
-        """Once: it may be told again at a new server."""
-        if topic == self._topic:
-            return []
-        self._topic = topic
-        return [self._topic_line()] if topic.text else [f"-- {self._whom(topic.by)} took the topic away"]
-
-    def _topic_line(self) -> str:
-        by = f" (set by {self._whom(self._topic.by)})" if self._topic.by else ""
-        return f"-- topic: {safe_line(self._topic.text)}{by}"
-
-    def _whom(self, nick: str) -> str:
-        return "you" if self.people.is_me(nick) else safe_line(nick) or "somebody"
+        return _remarks([topic_sentence(self._topic, self.people.name) if self._topic.text else NO_TOPIC])
 
     def message_lines(self, message: notices.Message) -> list[str]:
         """A message, after a line with its day when that is another than the one before."""
         return self._dated(message.time, message.author, message.text)
-
-    def _greeting(self, ready: notices.Ready) -> list[str]:
-        kept = counted(ready.head, "message") if ready.head else "no messages"
-        newest = f", the last {limits.PAGE_ENTRIES} follow" if ready.head > limits.PAGE_ENTRIES else ""
-        alone = ready.members == (ready.name,)
-        here = "nobody else is here yet" if alone else f"{len(ready.members)} here: {listed(ready.members)}"
-        return [
-            f"-- you are {safe_line(ready.name)} in {safe_line(ready.service)} (zdns at {listed(self._dns)})",
-            f"-- {safe_line(ready.server) or 'somebody'} serves; {kept} so far{newest}; {here}",
-            "-- type a line and Enter to post it; /help lists the commands, /quit leaves",
-        ]
 
     def _waiting(self, waiting: notices.Waiting) -> list[str]:
         gate = (waiting.here, waiting.need)
@@ -190,7 +236,7 @@ class Wording:
         if self._gate is None:
             return []
         need, self._gate = self._gate[1], None
-        return [f"-- {need} are here: the chat begins"]
+        return _remarks([begun_sentence(need)])
 
     def _dated(self, time_ms: int, author: str, text: str) -> list[str]:
         day, _, minute = self._stamp(time_ms).partition(" ")
@@ -257,29 +303,13 @@ def _told_lines(when: str, whom: str, sender: str, text: str) -> list[str]:
     return _spoken(f"{when} [{whom}] ", text)
 
 
-def _member_lines(changed: notices.MemberChanged, own_name: str) -> list[str]:
-    """A change about somebody, or about oneself (until now called `own_name`)."""
-    name, own = safe_line(changed.name), bool(own_name) and changed.name == own_name
-    who = "you are" if own else f"{name} is"
-    match changed.state:
-        case "joined" | "left":
-            return [f"-- {name} {changed.state}"]
-        case "lost":
-            return [f"-- lost contact with {name}"]
-        case "silent" if not own:
-            return [f"-- {name} is silent"]
-        case "heard" if not own:
-            return [f"-- {name} is heard again"]
-        case "away":
-            reason = f": {safe_line(changed.text)}" if isinstance(changed.text, str) and changed.text else ""
-            return [f"-- {who} away{reason}"]
-        case "back":
-            return [f"-- {who} back"]
-        case "renamed":
-            was = changed.was if isinstance(changed.was, str) else ""
-            return [f"-- {'you are' if was == own_name else f'{safe_line(was)} is'} called {name} now"]
-        case _:
-            return []
+def _remarks(sentences: Sequence[str]) -> list[str]:
+    """What is no text of anybody's; an empty sentence says nothing."""
+    return [f"-- {sentence}" for sentence in sentences if sentence]
+
+
+def _newest(head: int) -> str:
+    return f", the last {limits.PAGE_ENTRIES} follow" if head > limits.PAGE_ENTRIES else ""
 
 
 def _spoken(prefix: str, text: str) -> list[str]:
@@ -300,17 +330,25 @@ def who_text(who: notices.MembersList) -> str:
     return f"{len(who.members)} here: {', '.join(map(one, who.members))}"
 
 
-def queue_lines(waiting: Sequence[tuple[str, str]]) -> list[str]:
-    """Own texts without an outcome, each after whom it is for (empty: everybody)."""
+def queue_lines(waiting: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Own texts without an outcome: how far each has come (empty: one cannot tell), whom it is for, and the text.
+
+    A text for nobody (empty) is for everybody.
+    """
     if not waiting:
-        return ["-- nothing of yours waits"]
+        return ["nothing of yours waits"]
     lines = [
-        f"-- {number:>2}  {f'to {safe_line(to)}: ' if to else ''}{excerpt(text, EXCERPT_CHARS_MAX)}"
-        for number, (to, text) in enumerate(waiting[:QUEUE_LINES_MAX], 1)
+        f"{number:>2}  {_heading(state, to)}{excerpt(text, EXCERPT_CHARS_MAX)}"
+        for number, (state, to, text) in enumerate(waiting[:QUEUE_LINES_MAX], 1)
     ]
     rest = len(waiting) - len(lines)
-    more = [f"-- and {rest:,} more"] if rest else []
-    return [f"-- {counted(len(waiting), 'text')} of yours not through yet:", *lines, *more]
+    more = [f"and {rest:,} more"] if rest else []
+    return [f"{counted(len(waiting), 'text')} of yours not through yet:", *lines, *more]
+
+
+def _heading(state: str, to: str) -> str:
+    words = [word for word in (state, f"to {safe_line(to)}" if to else "") if word]
+    return f"{', '.join(words)}: " if words else ""
 
 
 def status_lines(status: notices.Status, stamp: Stamp) -> list[str]:
@@ -362,4 +400,4 @@ def recovered_line(queued: int) -> str:
 
 def leaving_line(open_count: int) -> str:
     """Said when leaving takes a while, as requests are without an outcome."""
-    return f"-- waiting for {counted(open_count, 'line')} of yours to get through; Ctrl+C leaves at once"
+    return f"-- {leaving_sentence(open_count)}"

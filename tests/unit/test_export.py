@@ -76,4 +76,5 @@ def test_of_a_history_without_end_the_newest_part_is_taken() -> None:
     assert export.messages[-1].seq == 10 * MESSAGES_MAX
     export = Export("tea.txt", 10 * MESSAGES_MAX)
     long = part(AskHistory(10 * MESSAGES_MAX + 1, 1), "x" * BYTES_MAX)
+    assert not Export("tea.txt", 2).take(part(AskHistory(3, 1), "x" * (BYTES_MAX - 1)))
     assert export.take(long), "one message that is as long as all may be together"

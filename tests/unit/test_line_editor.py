@@ -249,7 +249,7 @@ def test_what_has_no_shape_is_shown_as_one_column_and_entered_as_it_is() -> None
     made.paste(text)
     assert made.text == text
     shown_text = made.widget.get_text()[0]
-    assert shown_text == "a␛\ufffd␡␉\ufffdb\u200d\n\ufffdc"
+    assert shown_text == "a␛\ufffd␡␉\ufffdb\ufffd\n\ufffdc"
     assert len(shown_text) == len(text)
     assert made.take() == text
 

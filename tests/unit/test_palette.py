@@ -174,3 +174,22 @@ def test_plain_signs_are_ascii_and_all_are_as_wide_as_they_should() -> None:
             width = urwid.calc_width(sign, 0, len(sign))
             assert width == 1 or (width == 2 and name in ("queued", "delivered", "failed", "committed", "sent"))
             assert signs is palette.FINE or sign.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("a\u200db", "a+b"),
+        ("\u200d", "+"),
+        ("👩\u200d🚀", "👩\u200d🚀"),
+        ("👩🏽\u200d🚀", "👩🏽\u200d🚀"),
+        ("❤\ufe0f\u200d🔥", "❤\ufe0f\u200d🔥"),
+        ("👨\u200d👩\u200d👧\u200d👦", "👨\u200d👩\u200d👧\u200d👦"),
+        ("👨\u200d👩\u200d👧\u200d👦\u200d👦", "👨\u200d👩\u200d👧\u200d👦+👦"),
+        ("👩\u200dx", "👩+x"),
+        ("👩\u200d\u200d🚀", "👩++🚀"),
+    ],
+)
+def test_a_joiner_stays_only_where_it_makes_one_emoji_of_its_neighbours(text: str, shown: str) -> None:
+    assert palette.loose_joiners(text, "+") == shown

@@ -3,7 +3,7 @@
 import pytest
 
 from peer import notices
-from ui.people import IGNORED_MAX, People, Person
+from ui.people import IGNORED_MAX, SPOKEN_MAX, People, Person
 
 READY = notices.Ready(
     name="ana", service="backend.com", epoch=3, server="bo", head=0, members=("ana", "bo", "cy", "dee"), min_n=0
@@ -114,6 +114,47 @@ def test_who_spoke_lately_is_known_by_the_time_of_the_message() -> None:
     assert known.spoke_since("bo", 1_000)
     assert not known.spoke_since("bo", 1_001)
     assert not known.spoke_since("cy", 0)
+
+
+def test_who_spoke_and_left_is_remembered_within_a_bound() -> None:
+    known = people()
+    known.fold(said("bo", time_ms=0))
+    known.fold(told("bo"))
+    known.fold(changed("bo", "left"))
+    assert known.nicks == ["cy", "dee"]
+    assert known.spoke_since("bo", 0)
+    known.fold(changed("bo", "joined"))
+    assert known.nicks == ["bo", "cy", "dee"]
+    for number in range(SPOKEN_MAX):
+        known.fold(said(f"n{number}"))
+    assert not known.spoke_since("bo", 0)
+    assert known.spoke_since("n0", 0)
+
+
+def test_the_name_of_somebody_who_left_says_nothing_about_whoever_takes_it() -> None:
+    known = people()
+    known.fold(said("bo", time_ms=500))
+    known.fold(changed("bo", "left"))
+    known.fold(said("dee", time_ms=100))
+    known.fold(changed("bo", "renamed", was="dee"))
+    assert known.spoke_since("bo", 100)
+    assert not known.spoke_since("bo", 101)
+    assert [one.nick for one in known.members] == ["ana", "cy", "bo"]
+    known.fold(changed("bo", "left"))
+    known.fold(changed("bo", "renamed", was="cy"))
+    assert not known.spoke_since("bo", 0), "this one never spoke"
+    known.fold(changed("ana", "renamed", was="nobody"))
+    assert [one.nick for one in known.members] == ["ana", "bo"]
+
+
+def test_another_way_to_write_a_name_is_the_same_one() -> None:
+    known = people()
+    known.fold(said("bo", time_ms=500))
+    known.toggle_ignored("bo")
+    known.fold(changed("Bo", "renamed", was="bo"))
+    assert [one.nick for one in known.members] == ["ana", "Bo", "cy", "dee"]
+    assert known.ignored == ("Bo",)
+    assert known.spoke_since("Bo", 500)
 
 
 def test_ignoring_is_a_switch_whatever_the_case() -> None:

@@ -55,6 +55,19 @@ def test_another_moment_is_told_and_so_is_none() -> None:
     assert beat(schedule, 0, 2_000) == [0.0], "it was due in 4.5 s, and is now"
 
 
+def test_a_handover_that_is_due_at_once_is_told_as_such() -> None:
+    schedule = Schedule()
+    assert beat(schedule, 0, 500) == [0.0]
+    assert beat(schedule, 0, 5_000) == []
+
+
+def test_a_moment_that_moves_by_no_more_than_a_clock_may_is_no_news() -> None:
+    schedule = Schedule()
+    beat(schedule, 30_000, 0)
+    assert beat(schedule, 31_500, 0) == []
+    assert beat(schedule, 31_501, 0) == [31.501]
+
+
 def test_another_name_of_who_serves_is_told_with_the_seconds_that_are_left() -> None:
     schedule = Schedule()
     beat(schedule, 30_000, 0)

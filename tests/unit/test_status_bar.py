@@ -4,8 +4,8 @@ from typing import Any
 
 from peer import notices
 from ui.model import Model
-from ui.page import Kind, Line, State
-from ui.status_bar import fit, pieces
+from ui.page import Kind, Line, Log, State
+from ui.status_bar import Piece, fit, pieces
 from wire import limits
 
 SETTINGS: dict[str, Any] = {
@@ -101,6 +101,9 @@ def test_of_many_active_pages_the_first_are_named() -> None:
     for name in ("n1", "n2", "n3", "n4", "n5"):
         one.fold(notices.Private(sender=name, to="ana", id="1", text="psst", state="received"), 0)
     assert row(one).endswith("| +2:n1(1) 3:n2(1) 4:n3(1) 2 pages more")
+    one.act("page-2", 0)
+    one.act("page-3", 0)
+    assert row(one).endswith("| +4:n3(1) 5:n4(1) 6:n5(1)")
 
 
 def test_scrolled_up_it_says_how_much_is_below() -> None:
@@ -113,7 +116,9 @@ def test_scrolled_up_it_says_how_much_is_below() -> None:
 def test_the_size_of_what_is_typed_is_said_when_it_nears_the_bound() -> None:
     one = model(READY, LIVE, SERVED)
     assert "bytes" not in row(one, typed_bytes=100)
-    assert "| 8,000 of 8,192 bytes" in row(one, typed_bytes=8_000)
+    assert "bytes" not in row(one, typed_bytes=limits.TEXT_BYTES_MAX * 3 // 4)
+    assert "| 6,145 of 8,192 bytes" in row(one, typed_bytes=limits.TEXT_BYTES_MAX * 3 // 4 + 1)
+    assert "| 8,192 of 8,192 bytes" in row(one, typed_bytes=limits.TEXT_BYTES_MAX)
     assert "| too long by 8 bytes" in row(one, typed_bytes=limits.TEXT_BYTES_MAX + 8)
 
 
@@ -125,6 +130,50 @@ def test_where_there_is_no_room_the_time_goes_first_and_what_is_wrong_last() -> 
     assert row(one, columns=30) == "backend.com | 1 queued"
     assert row(one, columns=10) == "1 queued"
     assert len(row(one, columns=1)) > 1, "the last one is cut by whoever shows it"
+
+
+def test_as_the_screen_gets_narrower_one_piece_after_the_other_goes() -> None:
+    one = model(READY, LIVE, SERVED, notices.Private(sender="bo", to="ana", id="1", text="psst", state="received"))
+    one.room.hold(Line(Kind.SAID, "", "", ("mine",), state=State.QUEUED))
+    gone, before = [], row(one, typed_bytes=8_000).split(" | ")
+    for columns in range(200, 0, -1):
+        left = row(one, typed_bytes=8_000, columns=columns).split(" | ")
+        gone += [piece for piece in before if piece not in left]
+        before = left
+        assert len(" | ".join(left)) <= columns or len(left) == 1
+    assert gone == ["10:24", "ana", "3 here", "8,000 of 8,192 bytes", "bo serves 18s e42", "backend.com", "+2:bo(1)"]
+    assert before == ["1 queued"]
+
+
+def test_a_row_is_filled_to_its_last_column() -> None:
+    found = [Piece("ab", "", 2), Piece("cd", "", 1), Piece("ef", "", 3)]
+    assert fit(found, 12, " | ", len) == found
+    assert fit(found, 11, " | ", len) == [found[0], found[2]]
+    assert fit(found, 7, " | ", len) == [found[0], found[2]]
+    assert fit(found, 6, " | ", len) == [found[2]]
+
+
+def test_of_an_earlier_part_of_the_history_it_says_how_to_get_back() -> None:
+    one = model(READY, LIVE, SERVED, *(said("hello", seq) for seq in range(1, 51)))
+    one.room.show_excerpt(Log(), 1)
+    assert row(one).endswith("| EARLIER, End returns")
+
+
+def test_what_is_unread_is_loud_when_it_is_for_us() -> None:
+    one = model(READY, LIVE, SERVED)
+    for nick in ("bo", "cy"):
+        one.fold(notices.Private(sender=nick, to="ana", id="1", text="psst", state="received"), 0)
+    one.act("page-2", 0)
+    one.act("page-3", 0)
+    one.fold(said("hello"), 0)
+    [quiet] = [piece for piece in pieces(one, "10:24", 0, 0) if piece.text.startswith("+")]
+    assert (quiet.text, quiet.style) == ("+1:backend.com(1)", "status.act")
+    one.fold(said("hello ana", 2), 0)
+    [loud] = [piece for piece in pieces(one, "10:24", 0, 0) if piece.text.startswith("+")]
+    assert (loud.text, loud.style) == ("+1:backend.com(2)", "status.loud")
+    one.focus(has_focus=False)
+    one.fold(notices.Private(sender="cy", to="ana", id="1", text="psst", state="received"), 0)
+    assert "| 1 new |" in row(one)
 
 
 def test_names_of_others_cannot_write_to_the_terminal() -> None:

@@ -92,6 +92,8 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         (notices.MemberChanged(name="ana", state="back"), ["-- you are back"]),
         (notices.MemberChanged(name="Cy", state="renamed", was="cy"), ["-- cy is called Cy now"]),
         (notices.MemberChanged(name="anna", state="renamed", was="ana"), ["-- you are called anna now"]),
+        (notices.MemberChanged(name="Ana", state="renamed", was="ana"), ["-- you are called Ana now"]),
+        (notices.Topic(text="", by=""), ["-- somebody took the topic away"]),
         (private("queued"), ["00:12 [you -> bo] a secret"]),
         (private("delivered"), ["-- delivered to bo: a secret"]),
         (private("failed", "bo has left"), ["! not delivered to bo (bo has left): a secret"]),
@@ -192,7 +194,7 @@ def test_a_topic_is_told_at_each_change_and_when_asked_for() -> None:
     words = wording()
     assert words.topic() == ["-- there is no topic; /topic TEXT sets one"]
     assert words.lines(notices.Topic(text="tea", by="bo"), 0) == ["-- topic: tea (set by bo)"]
-    assert words.lines(notices.Topic(text="tea", by="bo"), 0) == []
+    assert words.lines(notices.Topic(text="tea", by="bo"), 0) == ["-- topic: tea (set by bo)"], "it was asked for"
     assert words.topic() == ["-- topic: tea (set by bo)"]
     assert words.lines(notices.Topic(text="", by="cy"), 0) == ["-- cy took the topic away"]
     assert words.topic() == ["-- there is no topic; /topic TEXT sets one"]
@@ -245,15 +247,18 @@ def test_a_text_is_an_action_when_it_says_so() -> None:
 
 
 def test_what_waits_is_listed_with_a_number_each_and_within_a_bound() -> None:
-    assert queue_lines([]) == ["-- nothing of yours waits"]
-    assert queue_lines([("", "hello\x1b"), ("bo", "x" * 50)]) == [
-        "-- 2 texts of yours not through yet:",
-        "--  1  hello^[",
-        f"--  2  to bo: {'x' * 39}…",
+    assert queue_lines([]) == ["nothing of yours waits"]
+    assert queue_lines([("", "", "hello\x1b"), ("", "bo", "x" * 50), ("sent", "", "y"), ("queued", "bo", "z")]) == [
+        "4 texts of yours not through yet:",
+        " 1  hello^[",
+        f" 2  to bo: {'x' * 39}…",
+        " 3  sent: y",
+        " 4  queued, to bo: z",
     ]
-    many = queue_lines([("", "x")] * (QUEUE_LINES_MAX + 5))
+    assert len(queue_lines([("", "", "x")] * QUEUE_LINES_MAX)) == QUEUE_LINES_MAX + 1
+    many = queue_lines([("", "", "x")] * (QUEUE_LINES_MAX + 5))
     assert len(many) == QUEUE_LINES_MAX + 2
-    assert many[-1] == "-- and 5 more"
+    assert many[-1] == "and 5 more"
 
 
 NASTY = st.text(st.characters() | st.sampled_from("\x00\x07\r\n\x1b\x9b\u202e\u2028"))
