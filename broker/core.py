@@ -17,6 +17,7 @@ from broker.reports import (
     Listening,
     NoZdns,
     Relieved,
+    RoleGranted,
     ServerOptions,
     Serving,
     StillLeaving,
@@ -134,6 +135,8 @@ class ServerCore:
         self._striking = False
         self._released = False  # our predecessor has let go of its copy: nothing need wait for zdns to strike it off
         self._quitting = False
+        self._quit_head = 0  # of the history there was when we began to leave, or to serve while leaving
+        self._quit_received = 0  # how much of that a successor has ever had
         self._leaving = False
 
     # --- the door ---
@@ -276,6 +279,7 @@ class ServerCore:
             if self._tenure.phase is standing.Phase.OUTSIDE:
                 commands.append(Report(NoZdns(f"no answer from {', '.join(self.options.dns)}")))
             return commands
+        known = self._tenure.epoch
         commands, verdicts = self._tenure.answered(request, reply, self._now_ms)
         for verdict in verdicts:
             match verdict:
@@ -285,6 +289,8 @@ class ServerCore:
                     commands += self._deposed(record)
                 case standing.TurnedAway(code, message):
                     commands += [Report(TurnedAway(code, message)), Stop(message)]
+        if self._tenure.epoch > known:
+            commands.append(Report(RoleGranted(self._tenure.epoch)))
         return [*commands, *self._look_after_copy()]
 
     def _source_answered(self, request: DnsRequest, reply: DnsReply | None) -> list[Command]:
@@ -379,6 +385,7 @@ class ServerCore:
         # Terms may be shorter than the time between two sweeps.
         self.room.sweep(self._now_ms)
         if self._quitting:
+            self._quit_head = self._quit_head or history.head
             commands += self._hand_over()
         return commands
 
@@ -420,7 +427,7 @@ class ServerCore:
 
     def _stop_serving(self) -> list[Command]:
         self._striking = self._released = False
-        return [*self._target.settled(), *(StopTimer(name) for name in (HEARTBEAT, SWEEP, TERM, STRIKE))]
+        return [*self._target.parted(), *(StopTimer(name) for name in (HEARTBEAT, SWEEP, TERM, STRIKE))]
 
     def _received(self, link: LinkId, message: Message, sender: bytes) -> list[Command]:
         if self._source.owns(link):
@@ -708,15 +715,21 @@ class ServerCore:
         if self._quitting:
             return []
         self._quitting = True
+        self._quit_head = self.room.history.head if self.room is not None else 0
         if self.room is not None or self._retiring is not None or self._target.held_log():
             # A copy that we promised to keep is kept until it is known what becomes of it.
             return [StartTimer(QUIT, limits.QUIT_HANDOVER_MS), *self._hand_over()]
         return [*self._target.decline("this server is leaving"), *self._leave()]
 
     def _more_time(self) -> list[Command]:
-        """Leaving takes as long as the successor goes on receiving."""
-        if not self._quitting or not self._source.busy:
+        """Leaving takes as long as a successor goes on receiving what none had before.
+
+        Neither a handover that begins anew nor what is posted meanwhile buys time, so there is an end to it.
+        """
+        received = min(self._source.credited, self._quit_head)
+        if not self._quitting or received <= self._quit_received:
             return []
+        self._quit_received = received
         return [StartTimer(QUIT, limits.QUIT_HANDOVER_MS), Report(StillLeaving())]
 
     def _leave(self) -> list[Command]:

@@ -166,6 +166,11 @@ class HandoverSource:
         """A handover is under way, or its aftermath."""
         return self.phase is not Phase.IDLE
 
+    @property
+    def credited(self) -> int:
+        """Up to which seq the target of the handover under way has the history; 0: nothing, or none is under way."""
+        return self._credited
+
     def owns(self, link: LinkId) -> bool:
         """Is this link one of ours (perhaps an old one)?"""
         return link.startswith("give-")

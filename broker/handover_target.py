@@ -38,6 +38,7 @@ from wire.step import CloseLink, Command, LinkKind, OpenLink, Send, StartTimer, 
 STEP = "target.step"
 POLL = "target.poll"
 CANDIDATE = "target.candidate"
+PARTING = "target.parting"
 
 
 class Phase(enum.Enum):
@@ -174,6 +175,8 @@ class HandoverTarget:
                 return self._forget("the source fell silent")
             case Phase.VERIFIED if name == POLL:
                 return self._ask(Resolve(0, limits.PROTOCOL, self._service), limits.DNS_DEADLINE_MS), []
+            case Phase.ACTIVE if name == PARTING:
+                return self._end(), []
             case _:
                 return [], []
 
@@ -201,7 +204,15 @@ class HandoverTarget:
         return [*dropped, *self._decline(why)[0]] if self.phase is Phase.RECEIVING else dropped
 
     def settled(self) -> list[Command]:
-        """The source is off the in-sync list, or the room is not ours any more: nothing is left to be said to it."""
+        """The source is off the in-sync list: we need its word no more, but it gets a moment to read ours.
+
+        What a connecting end has not read when the other one closes is lost. The source would then take no room until
+        it next asks zdns.
+        """
+        return [StartTimer(PARTING, limits.PARTING_MS)] if self.phase is Phase.ACTIVE else []
+
+    def parted(self) -> list[Command]:
+        """The room is not ours any more: nothing is left to be said to the one we had it from."""
         return self._end() if self.phase is Phase.ACTIVE else []
 
     # --- steps ---

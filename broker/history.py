@@ -109,8 +109,9 @@ class History:
         return len(taken), codec.join_block(taken)
 
     def search(self, query: str, before: int, count: int, head: int) -> tuple[bytes, int]:
-        """The last `count` entries before seq `before` whose text or author has `query` in it, without regard to case.
+        """The last `count` entries before seq `before` with all words of `query`, without regard to case.
 
+        A word is in the entry's text, wherever, or is its author.
         Looks through at most limits.SEARCH_ENTRIES_MAX entries.
 
         Args:
@@ -119,12 +120,13 @@ class History:
         Returns:
             The entries in seq order as a block, and the `before` to go on with (0: all were looked through).
         """
-        wanted = query.casefold()
+        wanted = query.casefold().split()
         start = min(head, before - 1 if before else head)
         found: list[bytes] = []
         size = 0
         for looked, entry in enumerate(self._backwards(start), start=1):
-            if wanted in entry.text.casefold() or wanted == entry.nick.casefold():
+            text, nick = entry.text.casefold(), entry.nick.casefold()
+            if all(word in text or word == nick for word in wanted):
                 data = self._entries[entry.seq - 1]
                 size += len(data)
                 found.append(data)

@@ -43,6 +43,13 @@ class Relieved:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleGranted:
+    """Reported when zdns tells of an epoch not known before, granted to this server or another: one can join there."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class StillLeaving:
     """Reported while this server hands over before it ends: there is progress, and it needs more time."""
 

@@ -17,6 +17,7 @@ from broker.reports import (
     Listening,
     NoZdns,
     Relieved,
+    RoleGranted,
     ServerOptions,
     Serving,
     StillLeaving,
@@ -37,8 +38,9 @@ _ORDER_BYTES_MAX = 64 * limits.KIB
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line from a server half to whoever started it.
 
-    `event`: listening (with `id`), serving or relieved (with `epoch`), leaving (there is progress with the
-    handover that comes before the end), failed (with the exit `code` and a sentence).
+    `event`: listening (with `id`), serving or relieved (with `epoch`), granted (zdns has told of this `epoch`, whoever
+    serves in it), leaving (there is progress with the handover that comes before the end), failed (with the exit `code`
+    and a sentence).
     """
 
     event: str
@@ -126,6 +128,8 @@ class ServerHalf:
                 self._tell(Notice("serving", epoch=epoch))
             case Relieved(epoch):
                 self._tell(Notice("relieved", epoch=epoch))
+            case RoleGranted(epoch):
+                self._tell(Notice("granted", epoch=epoch))
             case StillLeaving():
                 self._tell(Notice("leaving"))
             case TurnedAway(code, message):

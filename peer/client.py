@@ -197,7 +197,10 @@ class Client:
         self._driver.start()
         if self._options.serves:
             self._server = HostedServer(
-                self._server_settings(bind_host, advertise_host), listens=self._server_listens, fails=self._server_fails
+                self._server_settings(bind_host, advertise_host),
+                listens=self._server_listens,
+                granted=self._epoch_granted,
+                fails=self._server_fails,
             )
             self._server.start()
         self._running = asyncio.create_task(self._run(self._driver))
@@ -430,6 +433,9 @@ class Client:
 
     def _server_listens(self, server_id: str) -> None:
         self._ask(intents.HostServer(ServerId(server_id)))
+
+    def _epoch_granted(self, epoch: int) -> None:
+        self._ask(intents.EpochGranted(epoch))
 
     def _server_fails(self, sentence: str) -> None:
         self._reported(notices.Fault("server_failed", f"this participant will not serve: {sentence}"))

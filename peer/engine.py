@@ -19,6 +19,7 @@ from peer.intents import (
     AskSearch,
     AskWho,
     ChangeNick,
+    EpochGranted,
     GoAway,
     HostServer,
     Intent,
@@ -547,6 +548,8 @@ class Engine:
             case HostServer(server):
                 self._session.hello = msgspec.structs.replace(self._session.hello, server=server)
                 self._commands += self._session.to_server(SetServer(0, server))
+            case EpochGranted(epoch):
+                self._follow(*self._session.granted(epoch), now_ms)
             case AskHistory() if not self._is_ready and len(self._asked_early) < limits.REQUESTS_MAX:
                 self._asked_early.append(intent)  # "the end" is not known yet
             case _:

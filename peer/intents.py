@@ -92,4 +92,10 @@ class HostServer(Struct, frozen=True):
     server: ServerId
 
 
-Intent = UserIntent | HostServer
+class EpochGranted(Struct, frozen=True):
+    """From the participant, not the user: its server half was told by zdns that `epoch` is granted, to whomever."""
+
+    epoch: int
+
+
+Intent = UserIntent | HostServer | EpochGranted

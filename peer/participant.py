@@ -36,10 +36,25 @@ class HostedServer:
     hands over what it serves and ends. A restarted one is another server, with an id of its own.
     """
 
-    def __init__(self, settings: Settings, *, listens: Callable[[str], None], fails: Callable[[str], None]) -> None:
-        """`listens(id)`: that server stands by now (empty: none does). `fails(sentence)`: it will not come back."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        listens: Callable[[str], None],
+        granted: Callable[[int], None],
+        fails: Callable[[str], None],
+    ) -> None:
+        """Settle who is told what.
+
+        Args:
+            settings: the first line to the child.
+            listens: `listens(id)`: that server stands by now (empty: none does).
+            granted: `granted(epoch)`: zdns has told it of an epoch, in which it or another one serves.
+            fails: `fails(sentence)`: it will not come back.
+        """
         self._settings = settings
         self._listens = listens
+        self._granted = granted
         self._fails = fails
         self._told = settings.server_id
         self._failure = ""
@@ -156,6 +171,8 @@ class HostedServer:
             match notice.event:
                 case "listening":
                     self._tell(notice.id)
+                case "granted":
+                    self._granted(notice.epoch)
                 case "leaving":
                     self._progress = True
                 case "failed":

@@ -277,6 +277,13 @@ class Session:
                 self._commands.append(StartTimer(_Timer.LOOK, limits.SEARCH_AGAIN_MS))
         return self._take()
 
+    def granted(self, epoch: int) -> Steps:
+        """zdns has told our server half of `epoch`: whoever pauses before it looks again need not."""
+        if self.phase is Phase.RESOLVING and epoch > self.epoch:
+            self._stop_timers(_Timer.LOOK)
+            self._happenings.append(Look())
+        return self._take()
+
     def _found(self, record: Record, now_ms: int) -> None:
         if record.epoch < self.epoch:
             self._stale_answers += 1

@@ -73,7 +73,9 @@ DNS_PENDING_MAX = 64  # requests one asker may have waiting
 SERVICES_MAX = 10_000
 STANDBYS_MAX = 1_000  # per service
 EXCLUDED_MAX = 100  # servers a pick may leave out
-CLAIM_WAIT_MS = 600  # a free name is left this long to somebody who wants to serve first
+# A free name is left this long to somebody who wants to serve first and is started in the same moment: six participants
+# started at once on two cores registered within 300 ms of each other.
+CLAIM_WAIT_MS = 400
 
 # --- handover ---
 TERM_MS = 30_000
@@ -82,11 +84,15 @@ CHUNKS_IN_FLIGHT = 4  # dump chunks sent and not yet credited: about a megabyte
 SEAL_WITHIN_ENTRIES = 500  # the source seals when so little is left to send
 PREPARE_MS = 60  # between prepare and seal: time for clients to connect ahead
 TAKE_OVER_POLL_MS = 150  # a target that is ready and hears nothing asks zdns this often
+PARTING_MS = 150  # for the last word between target and source to be read: some round trips
 TRANSFER_RETRY_MS = 100
 RELOCATE_REPEAT_MS = 250
 RELOCATE_REPEATS = 8
 LEFT_OUT_MS = 10_000  # a target that failed is not picked for so long
-QUIT_HANDOVER_MS = 10_000  # how long a leaving active server tries to find a successor
+# How long a leaving active server tries to find a successor, and again after each part of the history that one takes.
+# Chosen: two targets may fail, whoever died has been missed by then (so the last one alone frees the name), and whoever
+# closed the window does not yet wonder what still runs.
+QUIT_HANDOVER_MS = 8_000
 
 # --- private talks ---
 TALKS_MAX = 64
@@ -113,6 +119,8 @@ assert SILENCE_MS >= 4 * HEARTBEAT_MS
 assert MEMBER_DEADLINE_MS >= 4 * PING_MS
 assert SILENT_MS > 2 * PING_MS, "one lost ping is no silence"
 assert SILENT_MS + 2 * PING_MS < MEMBER_DEADLINE_MS, "who falls silent is told so, a sweep before it is lost at least"
+assert QUIT_HANDOVER_MS > 2 * HANDOVER_STEP_MS + PING_MS, "two targets may fail"
+assert QUIT_HANDOVER_MS > MEMBER_DEADLINE_MS + PING_MS + TRANSFER_RETRY_MS, "who leaves last knows that it is the last"
 assert DNS_DEADLINE_MS > 2 * DNS_ATTEMPT_MS
 assert TALK_SILENCE_MS > 2 * TALK_PING_MS
 assert SEAL_WITHIN_ENTRIES <= BLOCK_ENTRIES_MAX

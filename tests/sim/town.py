@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from broker.core import ServerCore
-from broker.reports import Listening, ServerOptions
+from broker.reports import Listening, RoleGranted, ServerOptions
 from peer import intents, notices
 from peer.engine import Engine, EngineOptions
 from tests.sim.checkers import Broken, Checkers
@@ -397,8 +397,12 @@ class Town:
         if isinstance(notice, notices.Notice):
             self.world.stir(node.name, repr(notice))
             self.checkers.noticed(node.name, notice)  # type: ignore[arg-type]  # a Notice is one of AnyNotice
-        elif isinstance(notice, Listening) and host.client is not None and host.client.state is not State.GONE:
-            host.client.deliver(Asked(intents.HostServer(ServerId(notice.server.id))))
+        elif host.client is not None and host.client.state is not State.GONE:
+            match notice:
+                case Listening(server):
+                    host.client.deliver(Asked(intents.HostServer(ServerId(server.id))))
+                case RoleGranted(epoch):
+                    host.client.deliver(Asked(intents.EpochGranted(epoch)))
 
     def _ended(self, host: Host, node: CoreNode, reason: str) -> None:
         if node is host.client:

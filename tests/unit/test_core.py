@@ -5,7 +5,16 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from broker.core import ServerCore
-from broker.reports import HostName, NoZdns, Relieved, ServerOptions, Serving, TurnedAway
+from broker.reports import (
+    HostName,
+    NoZdns,
+    Relieved,
+    RoleGranted,
+    ServerOptions,
+    Serving,
+    StillLeaving,
+    TurnedAway,
+)
 from broker.room import FEED, ROOM
 from wire import limits
 from wire.errors import RefusalCode
@@ -13,6 +22,10 @@ from wire.messages import (
     Accept,
     Acked,
     AskStatus,
+    Claim,
+    ClaimKind,
+    Credit,
+    Decline,
     DnsReply,
     DnsRequest,
     Dump,
@@ -147,6 +160,16 @@ def test_it_claims_serves_and_answers() -> None:
     report = sent(desk.hear(AskStatus(5)), StatusIs)[0].report
     assert (report.epoch, report.head, report.committed, report.members) == (1, 1, 1, ("ana",))
     assert (report.next_handover_ms, report.active.name) == (30_000, "ana")
+
+
+def test_an_epoch_of_its_own_or_another_is_told_once() -> None:
+    desk = Desk()
+    assert [report for report in reports(desk.log) if isinstance(report, RoleGranted)] == [RoleGranted(1)]
+    assert reports(desk.do(TimerFired("tenure.renew"))) == []
+    desk = Desk(serve_first=False)
+    desk.dns(Claim(0, "backend.com", BO, ClaimKind.FIRST, 0, "bo-log"))
+    assert reports(desk.do(TimerFired("tenure.claim"))) == [RoleGranted(1)], "bo was faster"
+    assert RoleGranted(4) in reports(Desk(serve_first=False, registry=orphaned()).log)
 
 
 def test_garbage_costs_its_sender_one_refusal() -> None:
@@ -362,6 +385,34 @@ def test_with_others_in_the_room_it_waits_for_one_that_can_take_over_and_ends_no
     assert StartTimer("core.term", limits.TRANSFER_RETRY_MS) in commands
     commands = desk.do(TimerFired("core.quit"))
     assert [leave.ends for leave in sent(commands, Leave)] == [False]
+
+
+def receive(desk: Desk, number: int, *credits: int) -> list[Command]:
+    """Bo takes that much of the desk's `number`-th handover; returns what it led to."""
+    move, start = f"n-m{number}", len(desk.log)
+    over(desk, "give-", LinkAt(move, ("tcp://b:9",)))
+    over(desk, "give-", Accept(move, 0))
+    for have in credits:
+        over(desk, "give-", Credit(move, have))
+    return desk.log[start:]
+
+
+def test_leaving_takes_longer_as_long_as_a_successor_receives_what_none_had_before() -> None:
+    desk = with_bo()
+    desk.hear(Posts(2, ("two",)))
+    quit_later = StartTimer("core.quit", limits.QUIT_HANDOVER_MS)
+    assert quit_later in desk.do(Stopping())
+    commands = receive(desk, 1, 1, 2)
+    assert commands.count(quit_later) == 2
+    assert reports(commands) == [StillLeaving(), StillLeaving()]
+    over(desk, "give-", Decline("n-m1", "no"))
+    desk.hear(Posts(3, ("three",)))
+    desk.do(TimerFired("core.term"))  # bo has failed and is left out: there is nobody
+    desk.do(TimerFired("core.term"))
+    commands = receive(desk, 3, 1, 2, 3)
+    assert len(sent(commands, Dump)) == 1, "it is handed over anew"
+    assert quit_later not in commands
+    assert reports(commands) == []
 
 
 def test_leaving_does_not_wait_for_a_zdns_that_is_gone() -> None:

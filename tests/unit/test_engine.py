@@ -15,6 +15,7 @@ from peer.intents import (
     AskStatus,
     AskWho,
     ChangeNick,
+    EpochGranted,
     GoAway,
     HostServer,
     Quit,
@@ -382,6 +383,21 @@ def test_a_zdns_that_lost_its_records_is_told_of() -> None:
 def test_a_late_answer_of_zdns_to_an_earlier_question_means_nothing() -> None:
     play = joined()
     assert play.say("zdns-1", m.Resolved(1, m.NameState.FREE, None, ())) == []
+
+
+def test_what_the_own_server_half_heard_of_an_epoch_has_zdns_asked_at_once() -> None:
+    play = Play()
+    play.start()
+    play.resolve(m.NameState.FREE)
+    assert "session.look" in play.timers
+    play.ask(EpochGranted(1))
+    assert len(play.sent(m.Resolve)) == 1
+    assert "session.look" not in play.timers
+    play.resolve(m.NameState.SERVED)
+    play.welcome()
+    assert play.told(Ready)
+    play.ask(EpochGranted(2))
+    assert play.commands == [], "who is in hears it from the server"
 
 
 # --- patience ---
@@ -1084,6 +1100,7 @@ INTENTS: list[Any] = [
     AskHandover(),
     AskStatus(),
     HostServer(server="x"),  # type: ignore[arg-type]  # a plain id does
+    EpochGranted(2),
     Quit(),
 ]
 MESSAGES: list[m.Message] = [

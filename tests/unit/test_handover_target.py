@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from broker.handover_target import CANDIDATE, POLL, STEP, Forgot, HandoverTarget, Phase, Result, SourceLetGo, TakeRoom
+from broker.handover_target import (
+    CANDIDATE,
+    PARTING,
+    POLL,
+    STEP,
+    Forgot,
+    HandoverTarget,
+    Phase,
+    Result,
+    SourceLetGo,
+    TakeRoom,
+)
 from broker.history import History
 from wire import limits
 from wire.messages import (
@@ -123,9 +134,9 @@ def test_the_sources_word_counts_only_once_we_serve() -> None:
     assert bench.hear(Released("m1")) == []
     bench.hear(TakeOver("m1", record(5, 8, ME)))
     assert bench.note(bench.target.link_down(bench.link, "gone")) == []
-    assert any(isinstance(command, CloseLink) for command in bench.target.settled())
+    assert any(isinstance(command, CloseLink) for command in bench.target.parted())
     assert bench.target.phase is Phase.IDLE
-    assert bench.target.settled() == []
+    assert bench.target.parted() == []
 
 
 def test_a_whole_copy_counts_as_held_and_a_part_does_not() -> None:
@@ -211,6 +222,21 @@ def test_a_seal_over_something_else_is_declined() -> None:
         bench.seal(digest, head)
         assert isinstance(bench.sent[-1], Decline)
         assert bench.target.phase is Phase.IDLE
+
+
+def test_once_the_source_is_struck_off_it_gets_a_moment_to_read_that_we_took_over() -> None:
+    bench = Bench().verified()
+    bench.hear(TakeOver("m1", record(5, 8, ME)))
+    assert bench.target.settled() == [StartTimer(PARTING, limits.PARTING_MS)]
+    assert bench.hear(Released("m1")) == [SourceLetGo()]
+    assert bench.target.settled() == []
+    assert bench.note(bench.target.timer(PARTING)) == []
+    silent = Bench().verified()
+    silent.hear(TakeOver("m1", record(5, 8, ME)))
+    silent.target.settled()
+    assert silent.note(silent.target.timer(PARTING)) == []
+    assert CloseLink(silent.link, linger_ms=limits.STOP_MS // 2) in silent.commands
+    assert silent.target.phase is Phase.IDLE
 
 
 def test_a_newer_offer_replaces_an_older_one_and_no_other_does() -> None:

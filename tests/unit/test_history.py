@@ -110,3 +110,16 @@ def test_search_does_not_look_beyond_the_head_it_is_given_and_stops_after_its_bo
     assert before == 6
     block, _ = history.search("nothing", before=0, count=100, head=4)
     assert [found.seq for found in codec.decode_entries(block)] == [1, 2, 3, 4]
+
+
+def test_what_is_found_has_all_the_words_in_any_order_one_of_which_may_be_its_author() -> None:
+    history = History("log")
+    for seq, text in enumerate(("tea on friday", "Friday's tea", "tea", "friday", "teapot, for friday"), start=1):
+        history.append(entry(seq, text=text))
+    block, _ = history.search("friday  TEA", before=0, count=9, head=5)
+    assert [found.seq for found in codec.decode_entries(block)] == [1, 2, 5]
+    author = codec.decode_entries(block)[0].nick
+    block, _ = history.search(f"pot {author.upper()}", before=0, count=9, head=5)
+    assert [found.seq for found in codec.decode_entries(block)] == [5]
+    block, _ = history.search(f"pot {author}x", before=0, count=9, head=5)
+    assert codec.decode_entries(block) == ()

@@ -56,6 +56,7 @@ from wire.step import (
     Send,
     SendRefused,
     StartTimer,
+    StopTimer,
     TimerFired,
 )
 
@@ -173,6 +174,25 @@ def test_a_free_name_is_looked_at_again_less_and_less_often() -> None:
         delays_ms.append(play.delays_ms["look"])
         assert play.fired("look") == [Look()]
     assert delays_ms == [200, 400, 800, 1_600, 2_000, 2_000]
+
+
+def test_once_the_own_server_half_knows_of_an_epoch_there_is_no_pause_before_the_next_look() -> None:
+    play = Play()
+    play.start()
+    play.resolved(Resolved(1, NameState.FREE, None, ()))
+    assert play.take(play.session.granted(1)) == [Look()]
+    assert StopTimer("session.look") in play.commands
+    play.found("A", 1)
+    assert play.take(play.session.granted(2)) == [], "somebody is asked already"
+
+
+def test_an_epoch_that_is_known_is_no_reason_to_look() -> None:
+    play = live()
+    assert play.take(play.session.granted(4)) == [], "its server is there"
+    play.said("room-1", NotServing(3))
+    assert play.phase is Phase.RESOLVING
+    assert play.take(play.session.granted(3)) == []
+    assert play.take(play.session.granted(4)) == [Look()]
 
 
 def test_an_orphaned_name_is_said_with_its_record() -> None:
