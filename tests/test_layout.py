@@ -16,7 +16,7 @@ KEPT_TO = {
     "zmq": ("runtime/links.py",),
     "tornado": ("runtime/", "ui/"),
     # The full-screen console; and for the line client only the decoder of keys and the editor of a line.
-    "urwid": ("ui/view.py", "ui/console.py", "ui/keys.py", "ui/line_editor.py"),
+    "urwid": ("ui/view.py", "ui/console.py", "ui/terminal.py", "ui/keys.py", "ui/line_editor.py"),
     "time": ("runtime/clock.py",),
 }
 # What a pure file may not touch: the clock, chance, the network, other threads, the outside, and our own loops.

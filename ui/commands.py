@@ -15,6 +15,7 @@ class SlashCommand:
     """One command. `short` are further names it goes by; `example` is a line one could type; `more` explains.
 
     `takes` is what Tab offers after it: "text" (nicks, too), "nick", "command", "setting", "file", or nothing.
+    `is_listed`: it has a line of its own in `/help`, which is to fit a screen of 24 rows.
     """
 
     name: str
@@ -24,6 +25,7 @@ class SlashCommand:
     short: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     takes: str = ""
+    is_listed: bool = True
 
 
 COMMANDS: tuple[SlashCommand, ...] = (
@@ -35,21 +37,22 @@ COMMANDS: tuple[SlashCommand, ...] = (
         ("h", "?"),
         ("/help keys tells what the keys do.",),
         "command",
+        is_listed=False,
     ),
     SlashCommand(
         "msg",
         "/msg NICK TEXT",
         "/msg ana see you at ten",
-        "tell one member something in private",
+        "tell NICK something in private; or: @NICK TEXT",
         ("m", "tell"),
-        ("Or: @ana see you at ten",),
+        ("The talk has a page of its own; /close closes it.",),
         "text",
     ),
     SlashCommand(
         "reply",
         "/reply TEXT",
         "/reply I am on my way",
-        "tell something to who told you something last",
+        "answer who told you something in private last",
         ("r",),
         ("In private, as /msg does.",),
         "text",
@@ -64,8 +67,8 @@ COMMANDS: tuple[SlashCommand, ...] = (
     ),
     SlashCommand("nick", "/nick NAME", "/nick ana", "be called something else from now on"),
     SlashCommand("who", "/who", "/who", "list who is here, and who serves", ("w", "names")),
-    SlashCommand("away", "/away [REASON]", "/away back at two", "be shown as away"),
-    SlashCommand("back", "/back", "/back", "be shown as here again"),
+    SlashCommand("away", "/away [REASON]", "/away back at two", "be shown as away; /back: as here again"),
+    SlashCommand("back", "/back", "/back", "be shown as here again", is_listed=False),
     SlashCommand(
         "topic",
         "/topic [TEXT]",
@@ -97,11 +100,19 @@ COMMANDS: tuple[SlashCommand, ...] = (
         "search",
         "/search WORDS",
         "/search lunch on friday",
-        "find messages with these words in them",
+        "find messages of the room with all these words",
         ("find",),
+        ("In any order and in any case; the author's name counts as well.",),
         takes="text",
     ),
     SlashCommand("clear", "/clear", "/clear", "empty the screen; nothing is lost", ("cls",)),
+    SlashCommand(
+        "close",
+        "/close",
+        "/close",
+        "close the page of a private talk",
+        more=("Whatever comes later opens it again. What was said there is kept nowhere.",),
+    ),
     SlashCommand(
         "export",
         "/export FILE",
@@ -166,12 +177,13 @@ TEXTS = (
     ("@NICK TEXT", "tell NICK something in private"),
     ("//TEXT", "post a line that begins with a slash"),
 )
+_POSTING = ("TEXT", "post it to all; //TEXT: with a slash in front")
 HELP_TOPICS = ("keys",)  # what /help explains besides commands
 
 
 def overview() -> list[str]:
-    """One line for each thing one can type, for `/help`."""
-    rows = [*TEXTS, *((command.usage, command.help) for command in COMMANDS)]
+    """One line for each thing one can type, or for two that belong together, for `/help`."""
+    rows = [_POSTING, *((command.usage, command.help) for command in COMMANDS if command.is_listed)]
     width = max(len(usage) for usage, _ in rows)
     return [f"{usage:<{width}}  {help_text}" for usage, help_text in rows]
 

@@ -1,13 +1,12 @@
 """The full-screen console: urwid's loop on the program's own, keys to the model, notices to the model, the model drawn.
 
 Nothing is drawn for a notice: it only makes the screen out of date, and there are at most DRAWS_PER_S draws a second.
-What a key changes is drawn at once.
+What a key changes is drawn at once. A terminal that has not taken the last drawing yet gets no other.
 """
 
 import asyncio
 import contextlib
 import errno
-import functools
 import logging
 import os
 import signal
@@ -15,12 +14,9 @@ import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
-import urwid
-from tornado.ioloop import IOLoop
 from urwid.display.common import InputClosedError
-from urwid.display.raw import Screen
 
 from peer import intents, notices
 from runtime import clock
@@ -28,10 +24,12 @@ from ui import commands, files, palette
 from ui.export import Export
 from ui.faces import local_stamp
 from ui.keymap import Keymap
-from ui.keys import KeyReader, Pasted
+from ui.keys import UNREADABLE, KeyReader, Pasted, apart, is_lone
 from ui.line_editor import RowsEditor, Snapshot
 from ui.model import Applied, Ask, Model, Ring
+from ui.outlet import Outlet
 from ui.page import Page
+from ui.terminal import MainLoop, SharedLoop, TerminalScreen
 from ui.view import Scroll, View
 from ui.wording import counted
 from wire import limits
@@ -41,6 +39,13 @@ TYPED_CHARS_MAX = 4 * limits.TEXT_BYTES_MAX  # chosen: beyond a text's size, so 
 _REST = 3  # after a slow drawing, this many times as long for everything else
 _WHEEL_ROWS = 3
 _PAGE_OF_FOUND = 10
+_CHARACTER_S = 0.1  # chosen: for the rest of a character of several bytes; it comes at once, if at all
+_BARE_LINES_MAX = 1_000  # chosen: of text to copy; who wants more has /export
+
+_NOT_UTF8 = (
+    "Left out what is no character: this terminal does not send UTF-8. Set it to that, or LC_ALL to its charset."
+)
+_BARE_NOTE = "any key returns to the chat"
 
 _SCROLLS: Mapping[str, Scroll] = {
     "page-up": "page up",
@@ -90,13 +95,15 @@ class Console:
         self._view = View(model, self._typing.editor, local_stamp, self._signs(), self._charset)
         self._asked: asyncio.Queue[intents.UserIntent] = asyncio.Queue()
         self._keys = KeyReader(self._charset)
-        self._main: _MainLoop | None = None
-        self._screen: _Terminal | None = None
-        self._stream: TextIO | None = None
+        self._main: MainLoop | None = None
+        self._screen: TerminalScreen | None = None
+        self._outlet: Outlet | None = None
         self._drawing: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
+        self._completing: asyncio.TimerHandle | None = None
         self._rests_until = 0.0
         self._is_stale = True
+        self._is_ringing = False
         self._is_leaving = False
         self._is_refusing = False  # the rest of a paste, of which there was too much
         self._exports: set[asyncio.Task[None]] = set()
@@ -112,16 +119,12 @@ class Console:
     def _open(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._failed_somewhere)
-        # A stream of our own: it has the terminal's character set, and what is printed later is not behind it.
-        self._stream = open(  # noqa: SIM115  # until the console is closed
-            os.dup(sys.stdout.fileno()), "w", encoding=self._charset, errors="replace", newline=""
-        )
-        self._screen = _Terminal(sys.stdin, self._stream)
-        self._main = _MainLoop(self._view.widget, self._screen, _Loop(self._failed), self._pressed, self._idle)
+        self._outlet = Outlet(sys.stdout.fileno(), self._charset, self._freed, self._failed)
+        self._screen = TerminalScreen(sys.stdin, self._outlet)
+        self._main = MainLoop(self._view.widget, self._screen, SharedLoop(self._failed), self._pressed, self._idle)
         self._paint()
         self._main.start()
         loop.add_signal_handler(signal.SIGCONT, self._continued)
-        self._apply_mouse()
         self._tick()
 
     def close(self) -> None:
@@ -129,7 +132,7 @@ class Console:
         main, self._main = self._main, None
         if main is None:
             return
-        for timer in (self._drawing, self._ticking):
+        for timer in (self._drawing, self._ticking, self._completing):
             if timer is not None:
                 timer.cancel()
         loop = asyncio.get_running_loop()
@@ -137,9 +140,8 @@ class Console:
         loop.set_exception_handler(None)
         with contextlib.suppress(OSError, termios.error):  # a terminal that is gone
             main.stop()
-        if self._stream is not None:
-            with contextlib.suppress(OSError):
-                self._stream.close()
+        if self._outlet is not None:
+            self._outlet.close()
 
     # --- a face -------------------------------------------------------------------------------------------------------
 
@@ -193,9 +195,7 @@ class Console:
                     self._is_leaving = self._is_leaving or isinstance(intent, intents.Quit)
                     self._asked.put_nowait(intent)
                 case Ring():
-                    if self._screen is not None and self._main is not None:
-                        self._screen.write("\a")
-                        self._screen.flush()
+                    self._is_ringing = True
                 case Export():
                     self._export(effect)
                 case Applied():
@@ -205,9 +205,20 @@ class Console:
         self._drawing = None
         self._idle()
 
+    def _freed(self) -> None:
+        """The terminal has taken the last drawing."""
+        if self._is_stale:
+            self._settle()
+
     def _idle(self) -> None:
-        """Draw, if there is anything to."""
-        if self._main is None or not self._is_stale:
+        """Draw, if there is anything to, and the terminal has taken what was drawn before."""
+        if self._outlet is None or self._main is None or not self._is_stale or not self._outlet.is_free:
+            return
+        try:
+            if not self._prepare():
+                return
+        except OSError as error:
+            self._failed(error)
             return
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -229,6 +240,24 @@ class Console:
         self._rests_until = loop.time() + max(1 / DRAWS_PER_S, (loop.time() - began) * _REST)
         if self._shape() != before:
             self._settle()
+
+    def _prepare(self) -> bool:
+        """What comes before a drawing; False: the terminal shows the log as plain text, and none is to be made."""
+        screen, model = self._screen, self._model
+        if screen is None:
+            return False
+        if self._is_ringing:
+            self._is_ringing = False
+            screen.write("\a")
+            screen.flush()
+        if model.is_bare:
+            if not screen.is_aside:
+                screen.step_aside(self._view.plain_lines(_BARE_LINES_MAX), self._view.fit(_BARE_NOTE))
+            return False
+        if screen.is_aside:
+            screen.come_back()
+        screen.set_mouse_tracking(model.settings["mouse"])
+        return True
 
     def _tick(self) -> None:
         """Once a second: the clock, the countdown, and what only waits for time to go by."""
@@ -263,13 +292,8 @@ class Console:
     def _apply(self) -> None:
         self._paint()
         self._view.signs = self._signs()
-        self._apply_mouse()
         if self._screen is not None:
             self._screen.clear()
-
-    def _apply_mouse(self) -> None:
-        if self._screen is not None and self._main is not None:
-            self._screen.set_mouse_tracking(self._model.settings["mouse"] and not self._model.is_bare)
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 
@@ -293,13 +317,11 @@ class Console:
         """What came from the terminal. Keys are read from the bytes, so that a paste is what was pasted."""
         if self._main is None:
             return []
-        for key in self._keys.feed(bytes(raw), is_whole=True):
-            if key == "focus in" or key == "focus out":
-                self._model.focus(has_focus=key == "focus in")
-            else:
-                self._model.touched(clock.utc_ms())
-                self._press(key)
-            self._settle()
+        if self._completing is not None:
+            self._completing.cancel()
+        self._take(self._keys.feed(bytes(raw), is_whole=True))
+        if self._keys.is_waiting and self._main is not None:
+            self._completing = asyncio.get_running_loop().call_later(_CHARACTER_S, self._complete)
         for mouse in keys:
             if isinstance(mouse, tuple):
                 self._click(*mouse)
@@ -307,9 +329,31 @@ class Console:
         self._is_stale = self._is_stale or bool(resized)
         return resized
 
+    def _complete(self) -> None:
+        """The rest of a character has not come."""
+        self._take(self._keys.rest())
+        self._idle()
+
+    def _take(self, keys: Sequence[str | Pasted]) -> None:
+        for key in keys:
+            if key == "focus in" or key == "focus out":
+                self._model.focus(has_focus=key == "focus in")
+            else:
+                self._model.touched(clock.utc_ms())
+                for one in [key] if self._model.is_bare else apart(key, self._knows):
+                    self._press(one)
+            self._settle()
+
+    def _knows(self, key: str) -> bool:
+        return self._keymap.action_of(key) is not None or RowsEditor.knows(key)
+
     def _press(self, key: str | Pasted) -> None:
         typing = self._typing
-        if self._model.question:
+        if key == "ctrl z" or self._model.is_bare:
+            self._model.leave_bare(clock.utc_ms())
+            if key == "ctrl z":
+                os.kill(os.getpid(), signal.SIGTSTP)  # the screen's handler gives the terminal back before it stops
+        elif self._model.question:
             self._answer(typing, key)
         elif isinstance(key, Pasted):
             self._paste(typing, key)
@@ -337,25 +381,26 @@ class Console:
                 self._screen.clear()
         elif action == "clear-or-quit":
             if not typing.editor.is_empty:
-                typing.editor.text = ""
+                typing.editor.take()  # so that it can be brought back
             elif self._is_leaving:
                 signal.raise_signal(signal.SIGINT)  # from here on as if the terminal had done it
             else:
                 model.interrupt(now_ms)
         elif not model.act(action, now_ms):
             return False
-        if action in ("bare", "close"):
-            self._apply_mouse()
         return True
 
     def _edit(self, typing: _Typing, key: str) -> None:
-        if key == "ctrl z":
-            os.kill(os.getpid(), signal.SIGTSTP)  # the screen's handler gives the terminal back before it stops
+        """Change what is typed. End, where the line ends already, does what it does while nothing is typed."""
+        if key.endswith(UNREADABLE):
+            self._model.hint = _NOT_UTF8
             return
-        if self._model.is_bare:
-            self._model.is_bare = False
-            self._apply_mouse()
+        before = typing.editor.snapshot()
         typing.editor.press(key)
+        if len(key) > 1 and typing.editor.snapshot() == before:
+            otherwise = self._keymap.action_of(key, is_empty=True)
+            if otherwise is not None:
+                self._act(otherwise, typing)
 
     def _send(self, typing: _Typing) -> None:
         """Enter: what is typed goes out, or stays where it is with a word about why."""
@@ -366,7 +411,10 @@ class Console:
             editor.take()
 
     def _paste(self, typing: _Typing, pasted: Pasted) -> None:
-        before, text = typing.editor.snapshot(), pasted.text
+        before = typing.editor.snapshot()
+        text = "".join(char for char in pasted.text if not is_lone(char))
+        if text != pasted.text:
+            self._model.hint = _NOT_UTF8
         is_part, self._is_refusing = pasted.is_cut or self._is_refusing, pasted.is_cut
         if is_part or not typing.editor.paste(text):
             self._model.hint = f"Not pasted: a text has at most {limits.TEXT_BYTES_MAX:,} bytes."
@@ -374,7 +422,8 @@ class Console:
         lines_count = len(text.splitlines())
         if lines_count > self._model.settings["paste_lines"]:
             typing.before = before
-            self._model.question = f"Paste {counted(lines_count, 'line')} as one message? Ctrl+Y yes, Ctrl+N no"
+            lines = counted(lines_count, "line")
+            self._model.question = f"Paste {lines} as one message? Enter or Ctrl+Y yes, Esc or Ctrl+N no"
 
     def _answer(self, typing: _Typing, key: str | Pasted) -> None:
         if key not in (*_YES, *_NO):
@@ -442,71 +491,6 @@ class Console:
             self._failed(error)
         else:
             loop.default_exception_handler(context)
-
-
-class _MainLoop(urwid.MainLoop):
-    """urwid's, but when to draw is decided elsewhere: `idle` is called whenever it might be time."""
-
-    def __init__(
-        self,
-        widget: urwid.Widget,
-        screen: Screen,
-        event_loop: urwid.TornadoEventLoop,
-        pressed: Callable[[Sequence[Any], Sequence[int]], list[Any]],
-        idle: Callable[[], None],
-    ) -> None:
-        super().__init__(widget, screen=screen, event_loop=event_loop, input_filter=pressed, handle_mouse=False)
-        self._idle = idle
-
-    def entering_idle(self) -> None:
-        """Input has been read, or an alarm has rung."""
-        if self.screen.started:
-            self._idle()
-
-
-class _Loop(urwid.TornadoEventLoop):
-    """urwid's on tornado's, but an error in a callback goes to `failed` instead of stopping the loop of us all."""
-
-    def __init__(self, failed: Callable[[BaseException], None]) -> None:
-        super().__init__(IOLoop.current())
-        self._failed = failed
-
-    def handle_exit(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a callback."""
-
-        @functools.wraps(f)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return f(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001  # it is passed on
-                self._failed(error)
-                return False
-
-        return wrapper
-
-
-class _Terminal(Screen):
-    """urwid's screen; all of Ctrl's letters are keys, also those that make a terminal signal, stop or go on."""
-
-    def __init__(self, stdin: TextIO, output: TextIO) -> None:
-        # Both are asked for without waiting for the terminal to say that it can: one that cannot ignores it.
-        super().__init__(stdin, output, bracketed_paste_mode=True, focus_reporting=True)
-        self.had_colors = int(self.colors)
-
-    def retake(self) -> None:
-        """Somebody else had the terminal: make it ours again, and draw all of it."""
-        if self.started and termios.tcgetattr(sys.stdin.fileno())[3] & termios.ICANON:
-            self.stop()
-            self.start()
-        self.clear()
-
-    def _start(self, *args: Any, **kwargs: Any) -> None:
-        super()._start(*args, **kwargs)
-        descriptor = sys.stdin.fileno()
-        mode = termios.tcgetattr(descriptor)
-        mode[0] = (mode[0] | termios.ICRNL) & ~(termios.IXON | termios.INLCR | termios.IGNCR | termios.ISTRIP)
-        mode[3] &= ~termios.ISIG
-        termios.tcsetattr(descriptor, termios.TCSANOW, mode)
 
 
 def _raise(error: BaseException) -> None:

@@ -207,6 +207,8 @@ class PlainFace:
             case parse.Clear():
                 if not self.sheet.clear():
                     self._complain("There is nothing to clear: this is no terminal that could be cleared.")
+            case parse.Close():
+                self._complain("There is nothing to close: only the full-screen console has pages.")
             case parse.Set():
                 self._complain("/set belongs to the full-screen console; here, all is set by options at the start.")
 

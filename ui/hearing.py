@@ -14,10 +14,12 @@ from ui.scribe import Scribe
 from ui.scrollback import Scrollback
 from ui.wording import (
     EXCERPT_CHARS_MAX,
+    EXPORTING,
     HANDED_OVER,
     Stamp,
     begun_sentence,
     change_sentence,
+    gate_sentence,
     greeting,
     leaving_sentence,
     listed,
@@ -117,8 +119,9 @@ class Hearing:
         stamp: Stamp,
         settings: Mapping[str, Any],
         now_ms: int,
+        invitation: str,
     ) -> None:
-        """`settings`: a value for each name in `options.SETTABLE`."""
+        """`settings`: a value for each name in `options.SETTABLE`. `invitation`: the command by which others join."""
         self.service = service
         self.dns = tuple(dns)
         self.settings = dict(settings)
@@ -132,6 +135,7 @@ class Hearing:
         self.hint = ""  # a word about the last key, gone with the next
         self.outage = ""
         self._stamp = stamp
+        self._invitation = invitation
         self._scribe = Scribe(stamp)
         self._pages = Pages(safe_line(service), now_ms)
         self._topic = notices.Topic(text="", by="")
@@ -161,6 +165,11 @@ class Hearing:
     def room(self) -> Page:
         """The page of the room."""
         return self._pages.room
+
+    @property
+    def has_server(self) -> bool:
+        """Somebody serves, or is just taking over from who did."""
+        return self.is_in and self.state != "searching"
 
     @property
     def topic(self) -> str:
@@ -218,7 +227,7 @@ class Hearing:
                 pass  # Relocated: the status line says it; Bye: nobody will read it here
 
     def _ready(self, ready: notices.Ready, now_ms: int) -> None:
-        self.is_in = True
+        self.is_in, self.state = True, "live"
         self.outage = ""
         self.people.fold(ready)
         self._be_called(ready.name)
@@ -240,9 +249,11 @@ class Hearing:
         if self._greeting is None:
             return
         (ready, _), self._greeting = self._greeting, None
-        *lines, how_to = greeting(ready, self.dns)
+        *lines, how_to = greeting(ready, self.dns, invitation=self._invitation)
         if self.topic:
             lines.append(topic_sentence(self._topic, self.people.name))
+        if self.gate is not None:
+            lines.append(gate_sentence(self.gate.need))
         self._tell(self.room, Kind.REMARK, now_ms, *lines, how_to)
 
     def _message(self, message: notices.Message, now_ms: int) -> None:
@@ -314,7 +325,7 @@ class Hearing:
                 # The other may have another name by now, so that the page has, too.
                 marked = self._pages.mark(tag, State.FAILED, private.to)
                 why = f": {safe_line(private.reason)}" if isinstance(private.reason, str) else ""
-                sentence = f"not delivered{why} ({excerpt(private.text, EXCERPT_CHARS_MAX)})"
+                sentence = f"Not delivered{why} ({excerpt(private.text, EXCERPT_CHARS_MAX)})"
                 page = marked or self._pages.open_talk(private.to)
                 self._pages.add(page, self._scribe.told(Kind.ERROR, now_ms, [sentence]), is_news=True)
             case _:
@@ -351,14 +362,14 @@ class Hearing:
             self._quiet_whos -= 1
         elif refusal.what == "history":
             if self._scrollback.refused():
-                self._complain(f"not exported: {sentence}", now_ms)
+                self._complain(f"Not exported: {sentence}", now_ms)
             else:
                 self.hint = sentence  # nobody asked for it in words
         elif not isinstance(refusal.tag, int):
             self._complain(sentence, now_ms)
         elif (line := self.room.settle(refusal.tag)) is not None:
             self._pages.add(self.room, replace(line, state=State.FAILED))
-            self._tell(self.room, Kind.ERROR, now_ms, f"not posted: {sentence}")
+            self._tell(self.room, Kind.ERROR, now_ms, f"Not posted: {sentence}")
         else:
             page = self._pages.mark(refusal.tag, State.FAILED) or self.current
             self._pages.add(page, self._scribe.told(Kind.ERROR, now_ms, [sentence]), is_news=True)
@@ -369,7 +380,7 @@ class Hearing:
             case "fresh_start":
                 self.room.start_over()
                 if self._scrollback.start_over():
-                    sentences.append("not exported: what there was of it is gone")
+                    sentences.append("Not exported: what there was of it is gone")
                 self.room.to_the_end()
             case "no_zdns" | "nobody_serves":
                 sentences.append("still trying; what you type meanwhile is kept, and /quit leaves")
@@ -378,11 +389,14 @@ class Hearing:
             case "notices_dropped":
                 self._scrollback.lost()
                 self._ask_who_quietly()
-        self._tell(self.current, Kind.ERROR, now_ms, *sentences)
+        # It is about the room; whoever reads a private talk meanwhile is told, too.
+        self._pages.add(self.room, self._scribe.told(Kind.ERROR, now_ms, sentences), is_news=not self.current.is_room)
+        if not self.current.is_room:
+            self.hint = sentences[0]
 
     def joining(self) -> None:
         """We have been trying to get in for a while."""
-        self.outage = f"not in yet, still trying (zdns at {listed(self.dns)})"
+        self.outage = f"not in yet, asking zdns at {listed(self.dns)}"
 
     def lost(self) -> None:
         """There has been no server for a while."""
@@ -398,6 +412,7 @@ class Hearing:
 
     def exported(self, sentence: str, now_ms: int, *, failed: bool) -> None:
         """What became of an export."""
+        self.hint = "" if self.hint == EXPORTING else self.hint
         if failed:
             self._complain(sentence, now_ms)
         else:

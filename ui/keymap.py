@@ -9,7 +9,7 @@ Overrides = Mapping[str, str | Sequence[str]]
 
 KEYS_MAX = 8  # chosen: keys one action may have
 NO_KEY = "(no key)"
-STARRED = "only while nothing is typed"
+STARRED = "only while nothing is typed; End also behind what is typed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +208,10 @@ class Keymap:
     def keys_of(self, name: str) -> tuple[str, ...]:
         """The keys of an action, those for the empty line last."""
         return self._keys[name] + self._empty_keys[name]
+
+    def shown(self, name: str) -> str:
+        """The first key of an action as people write it; empty when it has none."""
+        return next(map(label, self.keys_of(name)), "")
 
     def action_of(self, key: str, *, is_empty: bool = False) -> str | None:
         """The name of what a key does; `is_empty`: nothing is typed at the moment."""

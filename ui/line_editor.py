@@ -110,6 +110,11 @@ class LineEditor:
         """Nothing has been typed."""
         return not self._edit.edit_text and not self._too_long
 
+    @staticmethod
+    def knows(key: str) -> bool:
+        """This key, with Alt, changes the line or moves the cursor."""
+        return key == "meta enter" or _LineEdit._command_map[key] is not None
+
     def press(self, key: str | Pasted) -> Outcome | None:
         """Do what a key does; returned is what concerns others than the line."""
         match key:
@@ -124,7 +129,7 @@ class LineEditor:
             case "ctrl c" if self.is_empty:
                 return Interrupted()
             case "ctrl c":
-                self._replace("")
+                self._enter()  # so that it can be brought back
             case "ctrl d" if self.is_empty:
                 return Ended()
             case "ctrl l":
@@ -267,13 +272,14 @@ class RowsEditor(LineEditor):
         return None
 
     def paste(self, text: str) -> bool:
-        """Insert a text at once; False: there is no room for it."""
+        """Insert a text at once, but for the line end behind its last line; False: there is no room for it."""
         before = self.text
-        self.press(Pasted(text.replace("\r\n", "\n").replace("\r", "\n")))
-        return self.text != before or not text
+        block = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+        self.press(Pasted(block))
+        return self.text != before or not block
 
     def take(self) -> str:
-        """The text, which was entered: it is remembered, and gone from here."""
+        """The text, which was entered or cleared: it is remembered, and gone from here."""
         line = self._enter()
         return line if isinstance(line, str) else ""
 

@@ -8,19 +8,25 @@ from peer import intents
 from peer.outbox import FloodGate
 from ui import options, parse
 from ui.hearing import Applied, Ask, Effect, Found, Gate, Hearing, Panel, Ring, Schedule
+from ui.keymap import Keymap
 from ui.page import PENDING_MAX, Line, Page, State
 from ui.splitter import TooLong
 from ui.wording import (
     EXPORT_UNDER_WAY,
+    EXPORTING,
     NO_TOPIC,
+    NOBODY_SERVES,
     NOBODY_TO_ANSWER,
+    NOT_IN,
     NOTHING_TO_EXPORT,
     THAT_IS_YOU,
     TOO_LONG,
     Stamp,
+    counted,
     ignored_sentence,
     ignoring_sentence,
     queue_lines,
+    stranger_sentence,
     topic_sentence,
 )
 
@@ -43,14 +49,15 @@ class Model(Hearing):
         settings: Mapping[str, Any],
         flood_per_s: float,
         now_ms: int,
-        key_lines: Sequence[str] = (),
+        keymap: Keymap,
+        invitation: str = "",
     ) -> None:
-        """`settings`: a value for each name in `options.SETTABLE`. `key_lines`: what `/help keys` shows."""
-        super().__init__(service=service, dns=dns, stamp=stamp, settings=settings, now_ms=now_ms)
+        """See `Hearing`. `keymap`: what keys do is told now and then."""
+        super().__init__(service=service, dns=dns, stamp=stamp, settings=settings, now_ms=now_ms, invitation=invitation)
+        self.keymap = keymap
         self.question = ""  # to be answered before anything else
         self.shows_members = True
         self.is_bare = False
-        self._key_lines = tuple(key_lines)
         self._flood = FloodGate(flood_per_s)
         self._tags = 0
         self._interrupt_ms = -INTERRUPT_MS
@@ -66,6 +73,11 @@ class Model(Hearing):
     def touched(self, now_ms: int) -> None:
         """A key was pressed: somebody is there."""
         self.hint = ""
+        self._pages.touched(now_ms)
+
+    def leave_bare(self, now_ms: int) -> None:
+        """The console is looked at again, not its log alone."""
+        self.is_bare = False
         self._pages.touched(now_ms)
 
     def focus(self, *, has_focus: bool) -> None:
@@ -101,16 +113,20 @@ class Model(Hearing):
             case parse.ShowHelp(lines):
                 self._answer("help", lines, now_ms)
             case parse.ShowKeys():
-                self._answer("keys", self._key_lines, now_ms)
+                self._answer("keys", self.keymap.help_lines(), now_ms)
             case parse.ShowTopic():
                 topic = topic_sentence(self._topic, self.people.name) if self.topic else NO_TOPIC
                 self._remark([topic], now_ms)
+            case intents.SetTopic("") if not self.topic and self.has_server:
+                self._remark([NO_TOPIC], now_ms)
             case parse.Ignore(nick):
                 self._ignore(nick, now_ms)
             case parse.Export(path):
                 return self._begin_export(path)
+            case parse.Close():
+                self._close_talk()
             case parse.ShowQueue():
-                self._answer("queue", self._queue_lines(), now_ms)
+                self._answer("queue", queue_lines(self._waiting_texts()), now_ms)
             case parse.Clear():
                 self.current.log.clear()
                 self.current.rule_after = None
@@ -119,11 +135,21 @@ class Model(Hearing):
                 self._set(name, value, now_ms)
             case intents.AskHistory(before, count):
                 self._show_history(before, count)
-            case intents.AskSearch(query):
-                self._query = query
-                self._ask(intents.AskSearch(query, FOUND_MAX))
             case _:
-                self._ask(meant)  # type: ignore[arg-type]  # all other outcomes are intents
+                return self._request(meant)  # type: ignore[arg-type]  # all other outcomes are intents
+        return True
+
+    def _request(self, intent: intents.UserIntent) -> bool:
+        """What only the room can do. While nobody serves it would be forgotten, or surprise the reader much later."""
+        if not isinstance(intent, intents.Quit) and not self.has_server:
+            if self.outage or not self.is_in:
+                self.hint = NOBODY_SERVES if self.is_in else NOT_IN
+                return False
+            self.hint = "asking; there is no answer from the server at the moment"
+        if isinstance(intent, intents.AskSearch):
+            self._query = intent.query
+            intent = intents.AskSearch(intent.query, FOUND_MAX)
+        self._ask(intent)
         return True
 
     def _say(self, text: str, now_ms: int) -> bool:
@@ -143,6 +169,12 @@ class Model(Hearing):
         if self.people.is_me(nick):
             self.hint = "That is you: a private message goes to somebody else."
             return False
+        is_new = self._pages.talk_with(nick) is None
+        if is_new and self.is_in and not self.people.is_here(nick):
+            self.hint = stranger_sentence(nick, self.people.nicks)
+            return False
+        if is_new and (back := self.keymap.shown("page-1")):
+            self.hint = f"{back} returns to the room, /close closes this talk"
         page = self._pages.open_talk(nick)
         self._pages.add(page, self._own_line(text, State.QUEUED, now_ms))
         self.people.addressed(nick)
@@ -154,7 +186,7 @@ class Model(Hearing):
     def _own_line(self, text: str, state: State, now_ms: int) -> Line:
         """A text of the reader's own, under a new tag."""
         self._tags += 1
-        line = self._scribe.said(self.people.name, text, now_ms, is_own=True)
+        line = self._scribe.said(self.people.name or "you", text, now_ms, is_own=True)
         return replace(line, state=state, tag=self._tags)
 
     def _reply(self, text: str, now_ms: int) -> bool:
@@ -169,12 +201,19 @@ class Model(Hearing):
         elif self.people.is_me(nick):
             self.hint = THAT_IS_YOU
         else:
-            self._remark([ignored_sentence(nick, is_ignored=self.people.toggle_ignored(nick))], now_ms)
+            is_ignored, is_here = self.people.toggle_ignored(nick), self.people.is_here(nick)
+            self._remark([ignored_sentence(nick, is_ignored=is_ignored, is_here=is_here)], now_ms)
 
-    def _queue_lines(self) -> list[str]:
+    def unsent(self) -> list[str]:
+        """Own texts without an outcome, to be told when one leaves; empty: there are none."""
+        waiting = self._waiting_texts()
+        return queue_lines(waiting) if waiting else []
+
+    def _waiting_texts(self) -> list[tuple[str, str, str]]:
+        """How far each has come, whom it is for, and the text."""
         own = [("", line) for line in self.room.pending if line.state is not State.COMMITTED]
         own += [(page.nick, line) for page in self._pages.talks for line in page.log if line.state is State.QUEUED]
-        return queue_lines([(line.state.value if line.state else "", to, " ".join(line.text)) for to, line in own])
+        return [(line.state.value if line.state else "", to, " ".join(line.text)) for to, line in own]
 
     def _set(self, name: str | None, value: str | None, now_ms: int) -> None:
         """Names and values were checked by the parser."""
@@ -199,7 +238,9 @@ class Model(Hearing):
             self._ask(intents.Quit())
         else:
             self._interrupt_ms = now_ms
-            self.hint = "Ctrl+C once more leaves"
+            count = len(self._waiting_texts())
+            waiting = f"; not through yet: {counted(count, 'text')} of yours" if count else ""
+            self.hint = f"{self.keymap.shown('clear-or-quit')} once more leaves{waiting}"
 
     # --- pages --------------------------------------------------------------------------------------------------------
 
@@ -223,7 +264,8 @@ class Model(Hearing):
             case "members":
                 self.shows_members = not self.shows_members
             case "bare":
-                self.is_bare = not self.is_bare
+                self.is_bare = True
+                self._pages.look_away()
             case "mouse":
                 self.settings["mouse"] = not self.settings["mouse"]
                 self._effects.append(Applied("mouse"))
@@ -305,10 +347,14 @@ class Model(Hearing):
             self.panel = None
         elif self.found is not None:
             self.found = None
-        elif self.is_bare:
-            self.is_bare = False
         elif not self.current.follows or self.current.excerpt is not None:
             self._to_the_end()
+
+    def _close_talk(self) -> None:
+        if self.current.is_room:
+            self.hint = "This is the room, which stays; /quit leaves."
+        else:
+            self._pages.close(self.current)
 
     # --- the history --------------------------------------------------------------------------------------------------
 
@@ -322,7 +368,7 @@ class Model(Hearing):
         if self._scrollback.is_exporting:
             self.hint = EXPORT_UNDER_WAY
         elif self._scrollback.export(path):
-            self.hint = "exporting …"
+            self.hint = EXPORTING
             return True
         else:
             self.hint = NOTHING_TO_EXPORT

@@ -67,6 +67,12 @@ class Pages:
         page.nick, page.title = nick, safe_line(nick)
         return page
 
+    def close(self, page: Page) -> None:
+        """A talk has no page any more; the one before it is shown instead."""
+        if page is self.current:
+            self.show(self.all[self.all.index(page) - 1])
+        self.all.remove(page)
+
     def mark(self, tag: int, state: State, nick: str = "") -> Page | None:
         """The private text with this tag has come so far; returns its page. `nick`: whom it was for, perhaps."""
         named = self.talk_with(nick)
@@ -120,7 +126,7 @@ class Pages:
     def tick(self, now_ms: int) -> None:
         """Time goes by: after a while without a key nobody is there, unless the terminal says otherwise."""
         if not self._tells_focus and now_ms - self._key_ms >= IDLE_MS:
-            self._look_away()
+            self.look_away()
 
     def touched(self, now_ms: int) -> None:
         """A key was pressed: somebody is there."""
@@ -134,7 +140,12 @@ class Pages:
         if has_focus and not self._is_present:
             self._look_up()
         elif not has_focus and self._is_present:
-            self._look_away()
+            self.look_away()
+
+    def look_away(self) -> None:
+        """Nobody sees what comes now, until a key is pressed or the terminal says otherwise."""
+        self._is_present = False
+        self.current.leave()
 
     def _turn_to(self, page: Page) -> None:
         self.current = page
@@ -143,10 +154,6 @@ class Pages:
     def _look_up(self) -> None:
         self._is_present = True
         self.read()
-
-    def _look_away(self) -> None:
-        self._is_present = False
-        self.current.leave()
 
 
 def _importance(page: Page) -> tuple[bool, tuple[str, str]]:

@@ -65,6 +65,11 @@ class Clear:
 
 
 @dataclass(frozen=True, slots=True)
+class Close:
+    """Close the page of the private talk that is shown."""
+
+
+@dataclass(frozen=True, slots=True)
 class Set:
     """Give a setting another value; without one show it, without a name all. Both were checked: `ui.options`."""
 
@@ -84,7 +89,7 @@ class Nothing:
     """A blank line."""
 
 
-Local = ShowHelp | ShowKeys | Reply | ShowTopic | Ignore | Export | ShowQueue | Clear | Set
+Local = ShowHelp | ShowKeys | Reply | ShowTopic | Ignore | Export | ShowQueue | Clear | Close | Set
 Parsed = intents.UserIntent | Local | Problem | Nothing
 
 
@@ -213,6 +218,8 @@ def _bare(command: commands.SlashCommand, rest: str) -> Parsed:
             return intents.GoAway(None)
         case "clear":
             return Clear()
+        case "close":
+            return Close()
         case "queue":
             return ShowQueue()
         case "status":

@@ -56,6 +56,12 @@ class People:
         """Whom the reader does not want to hear."""
         return tuple(self._ignored.values())
 
+    @property
+    def is_away(self) -> bool:
+        """The room shows oneself as away."""
+        own = self._members.get(nick_key(self.name)) if self.name else None
+        return own is not None and own.is_away
+
     def is_here(self, nick: str) -> bool:
         """Somebody of this name is a member."""
         return nick_key(nick) in self._members

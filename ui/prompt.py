@@ -12,7 +12,7 @@ from typing import Any
 from ui import commands
 from ui.files import names_like
 from ui.foot import Foot
-from ui.keys import KeyReader
+from ui.keys import KeyReader, apart
 from ui.line_editor import Choices, Ended, Entered, Interrupted, LineEditor, ScreenCleared, echo
 from ui.safe_text import safe_line
 from ui.splitter import TooLong
@@ -125,7 +125,7 @@ class PromptInput:
         keys = self._keys.feed(data)
         if not self._is_read:
             keys = [key for key in keys if key == "ctrl c"]
-        for key in keys:
+        for key in [one for pressed in keys for one in apart(pressed, self._editor.knows)]:
             match self._editor.press(key):
                 case Entered(TooLong() as line):
                     self._lines.put_nowait(line)

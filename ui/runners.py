@@ -18,7 +18,7 @@ from peer.client import Client
 from runtime import clock, process
 from runtime.links import LinkError
 from ui import errands
-from ui.conversation import Conversation
+from ui.conversation import LEAVING_TOLD_S, Conversation
 from ui.faces import (
     JSON_LINE_BYTES_MAX,
     PLAIN_LINE_BYTES_MAX,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ui.prompt import PromptInput
 
 PROBE_MS = 2_000  # two attempts and the pause between them
+INVITATION_S = 0.2  # chosen: to see whether zdns can be reached by a network address of this machine
 JOIN_S = 30.0  # for an errand without a --timeout of its own
 
 log = logging.getLogger("relevo.ui")
@@ -206,13 +207,39 @@ async def _run_console(settings: Settings, log_file: Path | None) -> int:
         settings={name: settings[name] for name in SETTABLE},
         flood_per_s=settings["flood"],
         now_ms=clock.utc_ms(),
-        key_lines=keymap.help_lines(),
+        keymap=keymap,
+        invitation=_invitation(settings),
     )
     console = Console(model, keymap, os.environ)
     chat = _participant(settings, log_file, patient=True)
     conversation = Conversation(chat, console, console)
     console.fails = conversation.fail
-    return await _converse(settings, chat, conversation, console)
+    try:
+        return await _converse(settings, chat, conversation, console)
+    finally:
+        for line in model.unsent():
+            print(line, file=sys.stderr)
+
+
+def _invitation(settings: Settings) -> str:
+    """The command by which others on the network join; empty when zdns is not seen from there, or not yet."""
+    address = settings["dns"][0]
+    host, _, port = address.rpartition(":")
+    if _is_this_machine(host):
+        host = process.local_address_towards(host)
+        address = f"{host}:{port}"
+        try:
+            socket.create_connection((host, int(port)), INVITATION_S).close()
+        except OSError:
+            return ""
+        if _is_this_machine(host):
+            return ""
+    room = settings["server_uri"]
+    return f"relevo chat --dns {address}" + ("" if room == names.DEFAULT_SERVICE else f" --server_uri {room}")
+
+
+def _is_this_machine(host: str) -> bool:
+    return host in ("localhost", "[::1]") or host.startswith("127.")
 
 
 def _participant(settings: Settings, log_file: Path | None, **more: Any) -> Client:
@@ -258,13 +285,20 @@ async def _converse(
     finally:
         if screen is not None:
             screen.close()
+        telling = asyncio.get_running_loop().call_later(LEAVING_TOLD_S, _tell_leaving)
         await chat.close()
+        telling.cancel()
     if conversation.reason:
         if settings["json"]:
             log.error("%s", conversation.reason)
         else:
             raise CommandError(conversation.reason, code)
     return code
+
+
+def _tell_leaving() -> None:
+    with contextlib.suppress(OSError):
+        print("handing over what this machine serves before it leaves …", file=sys.stderr, flush=True)
 
 
 # --- errands -------------------------------------------------------------------------------------------------------

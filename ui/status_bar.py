@@ -24,11 +24,11 @@ class Piece:
 
 def pieces(model: Model, clock: str, now_ms: int, typed_bytes: int) -> list[Piece]:
     """All there is to say. `clock` is the time to show, "HH:MM"; `typed_bytes` the size of the line being typed."""
-    room, page = model.room, model.current
+    page = model.current
     found = [
         Piece(clock, "status", 20),
-        Piece(room.title if page.is_room else f"{room.title} / {page.title}", "status.room", 70),
-        Piece(safe_line(model.people.name), "status.me", 40),
+        Piece(_place(model), "status.room", 70),
+        Piece(_self(model), "status.me", 40),
         *_members(model),
         *_server(model, now_ms),
         *_queued(model),
@@ -45,12 +45,24 @@ def pieces(model: Model, clock: str, now_ms: int, typed_bytes: int) -> list[Piec
     return [piece for piece in found if piece.text]
 
 
+def _place(model: Model) -> str:
+    """The page that is shown, with its number when there are several."""
+    page = model.current
+    title = model.room.title if page.is_room else f"{model.room.title} / {page.title}"
+    return f"{model.pages.index(page) + 1}/{len(model.pages)} {title}" if len(model.pages) > 1 else title
+
+
+def _self(model: Model) -> str:
+    name = safe_line(model.people.name)
+    return f"{name} (away)" if model.people.is_away else name
+
+
 def _members(model: Model) -> list[Piece]:
     if model.gate is not None:
         gate = model.gate
         names = f" ({listed(gate.members)})" if gate.members else ""
         return [Piece(f"waiting: {gate.here} of {gate.need}{names}", "status.warn", 85)]
-    return [Piece(f"{len(model.people.members)} here", "status", 50)] if model.is_in else []
+    return [Piece(f"{len(model.people.members)} here", "status", 50)] if model.has_server else []
 
 
 def _server(model: Model, now_ms: int) -> list[Piece]:
@@ -58,7 +70,9 @@ def _server(model: Model, now_ms: int) -> list[Piece]:
         return [Piece(model.outage, "status.bad", 92)]
     schedule = model.schedule
     if not model.is_in:
-        return [Piece("joining", "status.warn", 80)]
+        return [Piece(f"asking zdns at {listed(model.dns)}", "status.warn", 80)]
+    if not model.has_server:
+        return [Piece("no answer from the server", "status.warn", 80)]
     if schedule is None:
         return []
     seconds = "" if schedule.until_ms is None else f" {max(0, -(-(schedule.until_ms - now_ms) // 1000))}s"

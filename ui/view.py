@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Literal
 
 import urwid
@@ -42,11 +43,10 @@ _STYLES = {Kind.CAME: "came", Kind.WENT: "went", Kind.REMARK: "remark", Kind.ERR
 
 
 class Form(enum.Enum):
-    """How lines of a log are laid out: with a column for nicks, without one, or as text to copy."""
+    """How lines of a log are laid out: with a column for nicks, or without one."""
 
     COLUMNS = "columns"
     NARROW = "narrow"
-    BARE = "bare"
 
 
 class View:
@@ -100,12 +100,37 @@ class View:
         typed_bytes = len(self.editor.text.encode(errors="surrogateescape"))
         return status_bar.pieces(self.model, self.clock, self.now_ms, typed_bytes)
 
+    def plain_lines(self, lines_max: int) -> list[str]:
+        """The text around what is read, for a terminal to show by itself; a line for each line end there is in it."""
+        page = self.model.current
+        last = page.last_key
+        middle = last + 1 if page.follows else page.seen[0]
+        below = (self._plain(page, key) for key in range(middle, last + 1))
+        above = (reversed(self._plain(page, key)) for key in range(middle - 1, page.shown.first - 1, -1))
+        after = list(islice(chain.from_iterable(below), lines_max // 2))
+        before = list(islice(chain.from_iterable(above), lines_max - len(after)))
+        return [*reversed(before), *after]
+
+    def _plain(self, page: Page, key: int) -> list[str]:
+        line = page.line(key)
+        if line is None:
+            return []
+        first, *more = map(str.rstrip, line.text or ("",))
+        if line.kind is Kind.SAID:
+            first = f"{line.nick}: {first}"
+        else:
+            first = f"{_NICKS_OF[line.kind]} {f'{line.nick} ' if line.kind is Kind.ACTION else ''}{first}"
+        if line.state not in (None, State.COMMITTED, State.DELIVERED):
+            first += f" ({line.state.value})"
+        rules = [f"-- {word}" for word in page.rules_before(key)]
+        indent = " " * _TIME_COLUMNS
+        told = [*rules, f"{line.time or '     '} {first}", *(f"{indent}{one}" for one in more)]
+        return [self.fit(safe_line(one)) for one in told]
+
     # --- the parts of the screen --------------------------------------------------------------------------------------
 
     def draw(self, columns: int, rows: int) -> Canvas:
         """The whole screen."""
-        if self.model.is_bare:
-            return self._log(columns, rows, Form.BARE)
         typed = self._input(columns, max(1, rows // 3))
         below = [self._status(columns)] if rows > typed.rows() else []
         if (hint := self._hint(columns)) is not None and rows > typed.rows() + 1 + hint.rows():
@@ -119,29 +144,29 @@ class View:
         return canvas
 
     def _middle(self, columns: int, rows: int) -> Canvas:
-        """The log, and the members to the right of it."""
-        if columns < _MEMBERS_FROM or not self.model.shows_members or self.model.panel is not None:
+        """The log with the members, and over their lower part a longer answer or what was found."""
+        found, answer = self.model.found, self.model.panel
+        if found is None and answer is None:
             return self._reading(columns, rows)
-        left = columns - MEMBERS_COLUMNS - 3
+        over = self._found(found, columns, rows) if found is not None else self._answer(columns, rows)
+        if over.rows() >= rows:
+            return over
+        return CanvasCombine([(self._reading(columns, rows - over.rows()), None, False), (over, None, False)])
+
+    def _reading(self, columns: int, rows: int) -> Canvas:
+        """The log, and the members to the right of it."""
+        has_members = self.model.is_in and self.model.shows_members and columns >= _MEMBERS_FROM
+        left = columns - MEMBERS_COLUMNS - 3 if has_members else columns
+        log = self._log(left, rows, Form.COLUMNS if left >= _NARROW else Form.NARROW)
+        if not has_members:
+            return log
         edge = urwid.Text(("separator", "\n".join([self.signs.bar] * rows))).render((1,))
         parts = [
-            (self._reading(left, rows), None, False, left + 1),
+            (log, None, False, left + 1),
             (edge, None, False, 2),
             (self._members_canvas(rows), None, False, MEMBERS_COLUMNS),
         ]
         return CanvasJoin(parts)
-
-    def _reading(self, columns: int, rows: int) -> Canvas:
-        """The log, and over its lower part a longer answer or what was found."""
-        found, answer = self.model.found, self.model.panel
-        form = Form.COLUMNS if columns >= _NARROW else Form.NARROW
-        if found is None and answer is None:
-            return self._log(columns, rows, form)
-        over = self._found(found, columns, rows) if found is not None else self._answer(columns, rows)
-        if over.rows() >= rows:
-            return over
-        log = self._log(columns, rows - over.rows(), form)
-        return CanvasCombine([(log, None, False), (over, None, False)])
 
     def _log(self, columns: int, rows: int, form: Form) -> Canvas:
         page = self.model.current
@@ -160,7 +185,9 @@ class View:
         room = min(count, max(1, rows - 1))
         first = min(max(0, found.index - room // 2), count - room)
         more = "the newest " if found.more else ""
-        title = f"{more}{count:,} with {excerpt(found.query, 40)!r}; Enter goes there, Esc closes"
+        # What is cut first is what the reader knows: a screen may be narrow, and what was looked for long.
+        keys = ", ".join(["Enter goes there", *self._closing()])
+        title = f"{keys}; {more}{count:,} in the room with {excerpt(found.query, 40)!r}"
         lines = [self._title(title, columns)]
         for index in range(first, first + room):
             one = found.messages[index]
@@ -181,8 +208,12 @@ class View:
         self._panel_rows = (first, seen)
         text.trim(first, seen)
         part = "" if seen == lines_count else f", rows {first + 1} to {first + seen} of {lines_count}: PageUp, PageDown"
-        title = self._title(f"{panel.title}{part}; Esc closes", columns)
+        title = self._title("; ".join([panel.title + part, *self._closing()]), columns)
         return text if rows < 2 else CanvasCombine([(title, None, False), (text, None, False)])
+
+    def _closing(self) -> list[str]:
+        key = self.model.keymap.shown("close")
+        return [f"{key} closes"] if key else []
 
     def _title(self, title: str, columns: int) -> Canvas:
         edge = self.signs.line * 2
@@ -190,7 +221,7 @@ class View:
 
     def _members_canvas(self, rows: int) -> Canvas:
         people = self.model.people
-        state = (people.members, people.name, rows)
+        state = (people.members, people.name, people.ignored, self.model.has_server, rows)
         if self._members is None or self._members[0] != state:
             self._members = (state, self._list_members(people.members, rows))
         return self._members[1]
@@ -205,13 +236,15 @@ class View:
         return CanvasCombine([(line, None, False) for line in lines])
 
     def _member(self, person: Person) -> Markup:
-        serving = self.signs.serving if person.is_serving else " "
+        serving = self.signs.serving if person.is_serving and self.model.has_server else " "
         state = self.signs.silent if person.is_silent else self.signs.away if person.is_away else " "
         is_me = self.model.people.is_me(person.nick)
-        style = "member.silent" if person.is_silent else "member.away" if person.is_away else "member"
         nick = safe_line(person.nick)
+        style = "member.silent" if person.is_silent else "member.away" if person.is_away else nick_attribute(nick)
         if is_me and len(nick) < MEMBERS_COLUMNS - 9:
             nick += " (you)"
+        elif self.model.people.is_ignored(person.nick):
+            nick, style = f"({nick})", "member.silent"
         return [
             ("member.serving", serving),
             (style, f"{state} "),
@@ -219,7 +252,7 @@ class View:
         ]
 
     def _topic(self, columns: int) -> Canvas:
-        return self._row([("topic", self.cut(self.fit(self.model.topic), columns))], columns)
+        return self._row([("topic", self.cut(self.fit(f"topic: {self.model.topic}"), columns))], columns)
 
     def _status(self, columns: int) -> Canvas:
         self.status = self.status_pieces()
@@ -300,11 +333,11 @@ class View:
         text = urwid.Text([*lead, *body], layout=layout)
         if not rules:
             return text
-        return urwid.Pile([*(("pack", self._rule(rule, form)) for rule in rules), ("pack", text)])
+        return urwid.Pile([*(("pack", self._rule(rule)) for rule in rules), ("pack", text)])
 
-    def _rule(self, word: str, form: Form) -> urwid.Widget:
+    def _rule(self, word: str) -> urwid.Widget:
         style = "rule.unread" if word == "unread" else "rule.day"
-        line = "-" if form is Form.BARE else self.signs.line
+        line = self.signs.line
         return urwid.Text((style, f"{line * 2} {word} {line * _RULE_COLUMNS}"), wrap="clip")
 
     def _line_markup(self, line: Line, form: Form, *, is_target: bool) -> tuple[Markup, Markup]:
@@ -320,14 +353,14 @@ class View:
             bar = ("mention", mark) if mark else ("separator", self.signs.bar)
             lead: Markup = [time, pad, (style, first), " ", bar, " "]
             return lead, [(style, nick), " ", *words] if line.kind is Kind.ACTION else words
-        told: Markup = [("mention", f"{mark} ")] if mark and form is Form.NARROW else []
+        told: Markup = [("mention", f"{mark} ")] if mark else []
         if line.kind is Kind.ACTION:
             told += ["* ", (style, nick), " "]
         elif line.kind is Kind.SAID:
             told += [(style, nick), ": "]
         else:
             told += [(style, _NICKS_OF[line.kind]), " "]
-        return ([time, " "], told + words) if form is Form.NARROW else ([], [time, " ", *told, *words])
+        return [time, " "], told + words
 
     def _words(self, line: Line) -> Markup:
         style = "mention" if line.mentions_me else _STYLES.get(line.kind)

@@ -1,6 +1,7 @@
 """Notices as sentences, the same ones wherever a person reads them, and as lines, role first; pure."""
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
 from peer import notices
 from ui.people import People
@@ -40,23 +41,39 @@ def error_line(sentence: str) -> str:
 
 TOO_LONG = f"Not sent: that is too long; a text has at most {limits.TEXT_BYTES_MAX:,} bytes. Send it in parts."
 HANDED_OVER = "the server role was handed over"
+NOBODY_SERVES = "Not asked: nobody serves at the moment. What you typed stays; try again when somebody does."
+NOT_IN = "Not asked: you are not in the room yet. What you typed stays."
 NO_TOPIC = "there is no topic; /topic TEXT sets one"
 THAT_IS_YOU = "That is you."
 NOBODY_TO_ANSWER = "Not sent: nobody has told you anything in private yet. To begin: /msg NICK TEXT"
+EXPORTING = "exporting …"
 EXPORT_UNDER_WAY = "Not exported: another export is under way; wait for it."
 NOTHING_TO_EXPORT = "Not exported: there are no messages yet."
 
 
-def greeting(ready: notices.Ready, dns: Sequence[str], remark: str = "") -> list[str]:
-    """Who we are, where, with whom, and what to type. `remark`: something to add about the messages so far."""
+def greeting(ready: notices.Ready, dns: Sequence[str], remark: str = "", invitation: str = "") -> list[str]:
+    """Who we are, where, with whom, and what to type.
+
+    Args:
+        ready: what there is to tell.
+        dns: where zdns is.
+        remark: something to add about the messages so far.
+        invitation: the command by which others join, if it is known.
+    """
     kept = counted(ready.head, "message") if ready.head else "no messages"
     others = [nick for nick in ready.members if nick_key(nick) != nick_key(ready.name)]
     here = f"{len(ready.members)} here: {listed(ready.members)}" if others else "nobody else is here yet"
     return [
         f"you are {safe_line(ready.name)} in {safe_line(ready.service)} (zdns at {listed(dns)})",
         f"{safe_line(ready.server) or 'somebody'} serves; {kept} so far{remark}; {here}",
+        *([f"others join with: {invitation}"] if invitation else []),
         "type a line and Enter to post it; /help lists the commands, /quit leaves",
     ]
+
+
+def gate_sentence(need: int) -> str:
+    """Members are waited for."""
+    return f"the chat begins with {need}; until then, posts are kept and shown to nobody"
 
 
 def begun_sentence(need: int) -> str:
@@ -76,7 +93,7 @@ def change_sentence(changed: notices.MemberChanged, own_name: str) -> str:
         case "lost":
             return f"lost contact with {name}"
         case "silent" if not is_own:
-            return f"{name} is silent"
+            return f"nothing was heard from {name} for a while"
         case "heard" if not is_own:
             return f"{name} is heard again"
         case "away":
@@ -103,17 +120,26 @@ def ignoring_sentence(ignored: Sequence[str]) -> str:
     return f"you ignore {listed(ignored)}" if ignored else "you ignore nobody"
 
 
-def ignored_sentence(nick: str, *, is_ignored: bool) -> str:
+def ignored_sentence(nick: str, *, is_ignored: bool, is_here: bool) -> str:
     """That somebody is ignored from now on, or no longer."""
     name = safe_line(nick)
     if is_ignored:
-        return f"what {name} says is not shown from now on; /ignore {name} again ends it"
+        absent = "" if is_here else f" (nobody here is called {name} now)"
+        return f"what {name} says is not shown from now on{absent}; /ignore {name} again ends it"
     return f"what {name} says is shown again"
 
 
 def leaving_sentence(open_count: int) -> str:
     """Said when leaving takes a while, as requests are without an outcome."""
     return f"waiting for {counted(open_count, 'line')} of yours to get through; Ctrl+C leaves at once"
+
+
+def stranger_sentence(nick: str, nicks: Sequence[str]) -> str:
+    """Nobody of this name is here. `nicks`: who is."""
+    known = {nick_key(one): one for one in nicks}
+    close = get_close_matches(nick_key(nick), list(known), n=1)
+    hint = f"Did you mean {safe_line(known[close[0]])}?" if close else "/who lists who is."
+    return f"Not sent: nobody here is called {safe_line(nick)}. {hint}"
 
 
 # What the room's answer to a refused request does not say: what it was about, and what to try.
@@ -210,7 +236,8 @@ class Wording:
             return _remarks([ignoring_sentence(self.people.ignored)])
         if self.people.is_me(nick):
             return [error_line(THAT_IS_YOU)]
-        return _remarks([ignored_sentence(nick, is_ignored=self.people.toggle_ignored(nick))])
+        is_ignored, is_here = self.people.toggle_ignored(nick), self.people.is_here(nick)
+        return _remarks([ignored_sentence(nick, is_ignored=is_ignored, is_here=is_here)])
 
     def topic(self) -> list[str]:
         """What the room is about."""
@@ -228,7 +255,7 @@ class Wording:
         if waiting.here >= waiting.need:
             return self._begun()
         who = f" ({listed(waiting.members)})" if waiting.members else ""
-        kept = f"; until {waiting.need} are, posts are kept and shown to nobody" if is_first else ""
+        kept = f"; {gate_sentence(waiting.need)}" if is_first else ""
         return [f"-- waiting: {waiting.here} of {waiting.need} here{who}{kept}"]
 
     def _begun(self) -> list[str]:

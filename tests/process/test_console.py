@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Chat, Zdns, free_port, relevo
+from tests.support.processes import PATIENCE_S, Chat, Zdns, free_port, relevo
 from tests.support.terminal import (
     END,
     ENTER,
     ESCAPE,
     FOCUS_IN,
     FOCUS_OUT,
+    LEFT,
     PAGE_UP,
     PASTE_BEGIN,
     PASTE_END,
@@ -194,7 +195,7 @@ def test_a_paste_of_many_lines_asks_and_is_one_message(ana: Chat, terminal: AtTe
     bo.sees("you are bo")
     lines = [f"line {number}" for number in range(1, 8)]
     bo.type(f"{PASTE_BEGIN}{ENTER.join(lines)}{PASTE_END}")
-    screen = bo.sees("Paste 7 lines as one message? Ctrl+Y yes, Ctrl+N no")
+    screen = bo.sees("Paste 7 lines as one message? Enter or Ctrl+Y yes, Esc or Ctrl+N no")
     assert screen[-7:] == ["> line 1", *(f"  line {number}" for number in range(2, 8))]
     bo.type("n")
     bo.until(lambda rows: rows[-1] == ">", "the empty input")
@@ -204,10 +205,22 @@ def test_a_paste_of_many_lines_asks_and_is_one_message(ana: Chat, terminal: AtTe
     bo.until(lambda rows: not rows_of(rows, "Paste 7 lines"), "no question")
     bo.type(ENTER)
     assert ana.until("message", author="bo")["text"] == "\n".join(lines)
-    bo.type(f"{PASTE_BEGIN}two\rlines{PASTE_END}")
+    bo.type(f"{PASTE_BEGIN}two\rlines\r{PASTE_END}")
     bo.until(lambda rows: rows[-2:] == ["> two", "  lines"], "a paste that needs no question")
     bo.type(ENTER)
     assert ana.until("message", author="bo")["text"] == "two\nlines"
+
+
+@pytest.mark.usefixtures("ana")
+def test_a_question_about_a_paste_is_answered_by_enter_and_escape_too(terminal: AtTerminal) -> None:
+    bo = terminal()
+    bo.sees("you are bo")
+    for key in (ESCAPE, ENTER):
+        bo.type(f"{PASTE_BEGIN}a\rb\rc\rd\r{PASTE_END}")
+        bo.sees("Paste 4 lines as one message?")
+        bo.type(key)
+        bo.until(lambda rows: not rows_of(rows, "Paste 4 lines"), "no question")
+        assert bo.screen[-1] == (">" if key == ESCAPE else "  d")
 
 
 def test_pasted_keys_do_nothing(ana: Chat, terminal: AtTerminal) -> None:
@@ -237,6 +250,10 @@ def test_ctrl_c_clears_a_line_and_twice_on_an_empty_one_leaves(ana: Chat, termin
     bo.until(lambda rows: rows[-1] == "> never mind", "the line")
     bo.type(ctrl("c"))
     bo.until(lambda rows: rows[-1] == ">", "no line")
+    bo.type(UP)
+    bo.until(lambda rows: rows[-1] == "> never mind", "the line again")
+    bo.type(ctrl("c"))
+    bo.until(lambda rows: rows[-1] == ">", "no line")
     bo.type(ctrl("c"))
     bo.sees("Ctrl+C once more leaves")
     bo.type(ctrl("c"))
@@ -258,6 +275,16 @@ def test_editing_keys_recall_and_completion(ana: Chat, terminal: AtTerminal) -> 
     bo.type(ctrl("c") + "/nonsense" + ENTER)
     bo.sees("there is no command /nonsense")
     assert bo.screen[-1] == "> /nonsense"
+
+
+@pytest.mark.usefixtures("ana")
+def test_escape_does_not_swallow_what_is_typed_right_behind_it(terminal: AtTerminal) -> None:
+    bo = terminal()
+    bo.sees("you are bo")
+    bo.type(ESCAPE + "x" + ESCAPE + "é")
+    bo.until(lambda rows: rows[-1] == "> xé", "both")
+    bo.type(ctrl("c") + ESCAPE + "/quit" + ENTER)
+    assert bo.wait() == 0
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -283,6 +310,18 @@ def test_what_is_read_stays_in_its_place_while_messages_come_and_when_the_window
     bo.until(lambda rows: rows_of(rows, "message 63.") and "MORE" not in status(rows), "the end")
 
 
+def test_end_goes_to_the_end_of_what_is_typed_and_then_to_the_newest_line(ana: Chat, terminal: AtTerminal) -> None:
+    say(ana, *(f"message {number}." for number in range(1, 61)))
+    bo = terminal()
+    bo.sees("you are bo")
+    bo.type("typed" + LEFT + LEFT + PAGE_UP)
+    bo.until(lambda rows: "MORE(" in status(rows) and bo.cursor[1] == len("> typ"), "the cursor in the line")
+    bo.type(END)
+    bo.until(lambda rows: "MORE(" in status(rows) and bo.cursor[1] == len("> typed"), "the cursor at its end")
+    bo.type(END)
+    bo.until(lambda rows: "MORE" not in status(rows) and rows[-1] == "> typed", "the end")
+
+
 def test_older_messages_are_fetched_as_one_scrolls(ana: Chat, terminal: AtTerminal) -> None:
     texts = [f"message {number}." for number in range(1, 321)]
     for start in range(0, 320, 40):
@@ -306,7 +345,7 @@ def test_a_search_shows_what_it_found_and_goes_there(ana: Chat, terminal: AtTerm
     bo = terminal()
     bo.sees("you are bo")
     bo.enter("/search needle")
-    screen = bo.sees("2 with 'needle'; Enter goes there, Esc closes")
+    screen = bo.sees("Enter goes there, Esc closes; 2 in the room with 'needle'")
     assert any(row.startswith("› ") and "another needle" in row for row in screen)
     bo.type(UP)
     bo.until(lambda rows: any(row.startswith("› ") and "the needle" in row for row in rows), "the other one marked")
@@ -482,6 +521,34 @@ def test_a_locale_without_more_than_ascii_gets_ascii(ana: Chat, terminal: AtTerm
     assert bo.output.isascii()
 
 
+@pytest.mark.parametrize(
+    ("locale", "typed"), [("C", "é日"), ("de_DE.ISO-8859-1", "é日"), ("de_DE.ISO-8859-1", "\udce9")]
+)
+def test_characters_are_read_as_the_terminal_sends_them(
+    ana: Chat, terminal: AtTerminal, locale: str, typed: str
+) -> None:
+    bo = terminal("bo", variables={"LC_ALL": locale})
+    bo.sees("you are bo")
+    bo.type(typed + ENTER)
+    meant = "é" if typed == "\udce9" else typed
+    assert ana.until("message", author="bo")["text"] == meant
+    bo.type(f"{PASTE_BEGIN}pasted {typed}{PASTE_END}" + ENTER)
+    assert ana.until("message", author="bo")["text"] == f"pasted {meant}"
+
+
+def test_what_is_no_character_is_left_out_with_a_word_about_it(ana: Chat, terminal: AtTerminal) -> None:
+    bo = terminal("bo", variables={"LC_ALL": "C"})
+    bo.sees("you are bo")
+    bo.type("caf\udce9")
+    bo.sees("does not send UTF-8")
+    bo.type("s")
+    bo.until(lambda rows: rows[-1] == "> cafs" and not rows_of(rows, "UTF-8"), "no word about it")
+    bo.type(f"{PASTE_BEGIN} and th\udce9s{PASTE_END}")
+    bo.sees("> cafs and ths", "does not send UTF-8")
+    bo.type(ENTER)
+    assert ana.until("message", author="bo")["text"] == "cafs and ths"
+
+
 def test_the_mouse_is_the_terminals_until_it_is_asked_for(ana: Chat, terminal: AtTerminal) -> None:
     say(ana, *(f"message {number}." for number in range(1, 41)))
     bo = terminal()
@@ -496,21 +563,151 @@ def test_the_mouse_is_the_terminals_until_it_is_asked_for(ana: Chat, terminal: A
 
 
 @pytest.mark.usefixtures("ana")
-def test_settings_and_views_change_while_it_runs(terminal: AtTerminal) -> None:
+def test_settings_change_while_it_runs(terminal: AtTerminal) -> None:
     bo = terminal()
     bo.sees("you are bo", "│")
     bo.enter("/set ascii yes")
     bo.until(lambda rows: not rows_of(rows, "│") and rows_of(rows, "|"), "plain signs")
     bo.type("\x1b[19~")
     bo.until(lambda rows: not rows_of(rows, "(you)"), "no members")
-    bo.type(alt("l"))
-    bo.until(lambda rows: not rows_of(rows, "backend.com |"), "the log alone")
-    bo.type(ESCAPE)
-    bo.until(lambda rows: rows_of(rows, "backend.com |"), "the frame again")
+
+
+# --- the log as plain text -------------------------------------------------------------------------------------------
+
+NOTE = "any key returns to the chat"
+URL = "https://example.org/" + "a" * 200
+
+
+def bare(person: Terminal) -> list[str]:
+    """Have the log as plain text; returns its lines."""
+    person.type(alt("l"))
+    person.until(lambda _: person.afterwards.endswith(NOTE), "the note")
+    return person.afterwards.replace("\r", "").split("\n")
+
+
+def test_the_log_as_plain_text_has_whole_links_and_any_key_returns(ana: Chat, terminal: AtTerminal) -> None:
+    say(ana, f"see {URL}", "one\ntwo\x1b[2J")
+    bo = terminal()
+    bo.sees("two^[[2J", "bo (you)")
+    for number, key in enumerate(
+        ("x", ctrl("c"), ESCAPE, alt("q"), alt("l"), f"{PASTE_BEGIN}pasted{PASTE_END}", ENTER)
+    ):
+        lines = bare(bo)
+        assert any(re.fullmatch(rf"\d\d:\d\d ana: see {URL}", line) for line in lines)
+        first = next(number for number, line in enumerate(lines) if line.endswith("ana: one"))
+        assert lines[first + 1] == "      two^[[2J"
+        assert "alternate screen" not in bo.modes
+        say(ana, f"meanwhile {number}")
+        bo.resize(90, 24)
+        bo.type(FOCUS_OUT + FOCUS_IN + key)
+        bo.until(lambda rows: rows[-1] == ">" and "ana serves" in status(rows), "the chat")
+        bo.sees(f"meanwhile {number}")
+        assert "alternate screen" in bo.modes
+        shown = bo.output.rpartition(NOTE.encode())[2]
+        assert shown.startswith(b"\r\x1b[K\x1b[?1049h"), "nothing was drawn meanwhile, and the note is gone"
+        bo.resize(100, 24)
+    bo.type("still here" + ENTER)
+    assert ana.until("message", author="bo")["text"] == "still here"
+
+
+def test_one_can_leave_from_the_plain_text(ana: Chat, terminal: AtTerminal) -> None:
+    bo = terminal()
+    bo.sees("you are bo")
+    bare(bo)
+    bo.signal(signal.SIGTERM)
+    assert bo.wait() == 0
+    assert bo.afterwards == ""
+    assert b"\r\x1b[K\x1b[?1049h" in bo.output.rpartition(NOTE.encode())[2], "behind what was printed"
+    ana.until("member", name="bo", state="left")
+
+
+def test_a_crash_under_the_plain_text_gives_the_terminal_back(ana: Chat, terminal: AtTerminal, zdns: Zdns) -> None:
+    script = CRASH.replace("{place}", "Model.fold").replace("{when}", "one.is_bare")
+    bo = terminal(command=[sys.executable, "-c", script, *console(zdns.address, "bo")[3:]])
+    bo.sees("you are bo")
+    bare(bo)
+    say(ana, "now crash")
+    assert bo.wait() == 70
+    assert bo.afterwards.startswith("relevo chat: internal error (RuntimeError)")
+
+
+def test_the_plain_text_can_be_suspended(ana: Chat, terminal: AtTerminal) -> None:
+    shell = terminal(command=["/bin/bash", "--norc", "--noprofile", "-i"], variables={"PS1": "shell$ "})
+    shell.sees("shell$")
+    shell.enter(" ".join(console(ana.command[ana.command.index("--dns") + 1], "bo")))
+    shell.sees("you are bo")
+    bare(shell)
+    shell.type(ctrl("z"))
+    shell.until(lambda _: "Stopped" in shell.afterwards, "the shell")
+    say(ana, "meanwhile")
+    shell.enter("fg")
+    shell.sees("meanwhile", "backend.com │ bo")
+    shell.enter("/quit")
+    shell.until(lambda _: shell.afterwards.endswith("shell$ "), "the shell again")
+    shell.enter("exit")
+    assert shell.wait() == 0
+
+
+# --- a terminal that does not read -----------------------------------------------------------------------------------
+
+
+# More than a terminal takes that has been stuffed.
+SCREENS = [f"{number}. " + "far too much " * 100 for number in range(40)]
+
+
+def test_a_terminal_that_does_not_read_keeps_nobody_from_the_room(ana: Chat, terminal: AtTerminal) -> None:
+    bo = terminal(columns=200, rows=60)
+    bo.sees("you are bo")
+    bo.stuff()
+    say(ana, *SCREENS)
+    bo.type_unread("still here" + ENTER)
+    assert ana.until("message", text="still here")["author"] == "bo"
+    say(ana, *SCREENS, "good to know")
+    for _ in range(50):
+        bo.type_unread(ctrl("l"))
+        say(ana, "and so on")
+    bo.type_unread("a draft")
+    ana.do("who")
+    assert {one["name"]: one["state"] for one in ana.until("members")["members"]} == {"ana": "here", "bo": "here"}
+    seen = len(bo.output)
+    bo.until(lambda rows: rows[-1] == "> a draft" and rows_of(rows, "good to know"), "the draft")
+    screen = bo.sees("and so on", "bo (you)")
+    assert len(bo.output.replace(b"\0", b"")) - seen < 100_000, "what was old by then is not kept"
+    seen = len(bo.output)
+    bo.type(ctrl("l"))
+    bo.until(lambda _: b"good to know" in bo.output[seen:], "all of it again")
+    assert bo.until(lambda rows: rows[-1] == "> a draft", "the draft")[:-2] == screen[:-2]
+
+
+def test_a_terminal_that_reads_again_as_one_leaves_is_given_back(ana: Chat, terminal: AtTerminal) -> None:
+    bo = terminal(columns=200, rows=60)
+    bo.sees("you are bo")
+    bo.stuff()
+    say(ana, *SCREENS)
+    bo.type_unread("still here" + ENTER)
+    ana.until("message", text="still here")
+    bo.signal(signal.SIGTERM)
+    assert bo.wait() == 0
+    assert "alternate screen" not in bo.modes
+
+
+def test_one_leaves_though_the_terminal_does_not_read(ana: Chat, tmp_path: Path, zdns: Zdns) -> None:
+    with Terminal(console(zdns.address, "bo"), tmp_path, columns=200, rows=60) as bo:
+        bo.sees("you are bo")
+        bo.stuff()
+        say(ana, *SCREENS)
+        bo.type_unread("still here" + ENTER)
+        ana.until("message", text="still here")
+        bo.signal(signal.SIGTERM)
+        assert bo.popen.wait(PATIENCE_S) == 0
+        assert bo.current_settings() == bo.settings
+        ana.until("member", name="bo", state="left")
 
 
 @pytest.mark.usefixtures("ana")
 def test_plain_lines_are_a_flag_away(terminal: AtTerminal) -> None:
     bo = terminal("bo", "--plain")
     bo.sees("-- you are bo")
+    bo.type(ESCAPE + "typed")
+    bo.sees("> typed")
     assert bo.modes == {"bracketed paste"}

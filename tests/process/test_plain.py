@@ -158,6 +158,7 @@ def test_commands_do_what_the_help_says(ana: Chat, person: Person) -> None:
         ("/queue", "-- nothing of yours waits"),
         ("/reply hm", "! Not sent: nobody has told you anything in private yet. To begin: /msg NICK TEXT"),
         ("/clear", "! There is nothing to clear"),
+        ("/close", "! There is nothing to close"),
         ("/set theme dark", "! /set belongs to the full-screen console"),
         ("/status", "-- service    backend.com", "-- served by  ana, epoch 1", "-- members    2: ana, zoe"),
         ("/handover", "! not handed over: nobody else is here that can take the server role; /status"),
@@ -295,7 +296,8 @@ def test_a_handover_shows_nowhere_but_where_it_was_asked_for(ana: Chat, person: 
 def test_with_min_n_it_says_whom_it_waits_with_and_when_the_chat_begins(person: Person) -> None:
     ana = person("ana", "-s", "-n", "2")
     assert "nobody else is here yet" in ana.greeted()[1]
-    assert ana.next() == "-- waiting: 1 of 2 here (ana); until 2 are, posts are kept and shown to nobody"
+    kept = "until then, posts are kept and shown to nobody"
+    assert ana.next() == f"-- waiting: 1 of 2 here (ana); the chat begins with 2; {kept}"
     ana.enter("first")
     bo = person("bo", "--no-serve")
     assert ana.next() == "-- bo joined"
@@ -439,6 +441,8 @@ def test_lines_are_edited_recalled_completed_and_pasted(ana: Chat, terminal: AtT
     bo.type("log" + TAB)
     bo.last("> /export tea-time/log of monday.txt")
     bo.type(ctrl("c") + UP)
+    bo.last("> /export tea-time/log of monday.txt")
+    bo.type(UP)
     bo.last("> hey ana: tea?")
     bo.type(ctrl("u") + f"{PASTE_BEGIN}one\ntwo\n{PASTE_END}")
     bo.last("> one↵two↵")

@@ -64,6 +64,7 @@ def test_the_greeting_stands_below_the_newest_messages() -> None:
 def test_without_zdns_one_screen_says_where_it_looked_and_that_it_goes_on() -> None:
     desk = Desk()
     desk.fold(notices.Fault("no_zdns", "no zdns answers at localhost:8000. Start one with `relevo dns`"))
+    assert desk.status(90) == " 10:00 │ tea │ asking zdns at localhost:8000"
     desk.model.joining()
     assert desk.screen(70, 8) == [
         "── 2026-11-23 ────────────────────────────────────────────────────────",
@@ -72,7 +73,7 @@ def test_without_zdns_one_screen_says_where_it_looked_and_that_it_goes_on() -> N
         "                   │ still trying; what you type meanwhile is kept,",
         "                   │ and /quit leaves",
         "",
-        " 10:00 │ tea │ not in yet, still trying (zdns at localhost:8000)",
+        " 10:00 │ tea │ not in yet, asking zdns at localhost:8000",
         ">",
     ]
 
@@ -310,7 +311,7 @@ def test_what_was_found_stands_over_the_log_with_one_marked() -> None:
     desk.fold(notices.FoundMessages(found, more=False))
     assert desk.screen(70, 10)[3:8] == [
         "10:00           bo │ message 4",
-        "── 3 with 'message'; Enter goes there, Esc closes ──",
+        "── Enter goes there, Esc closes; 3 in the room with 'message' ──",
         "  2026-11-23 10:00 bo: message 1",
         "  2026-11-23 10:00 bo: message 2",
         "› 2026-11-23 10:00 bo: message 4",
@@ -350,7 +351,7 @@ def test_many_findings_scroll_around_the_marked_one() -> None:
     desk.enter("/search x")
     desk.fold(notices.FoundMessages(tuple(desk.message(seq, "bo", f"x {seq}") for seq in range(1, 41)), more=True))
     rows = desk.screen(70, 10)
-    assert rows[0].startswith("── the newest 40 with 'x'")
+    assert rows[0].startswith("── Enter goes there, Esc closes; the newest 40 in the room with 'x'")
     assert rows[7] == "› 2026-11-23 10:00 bo: x 40"
     desk.model.pick(-39)
     assert desk.screen(70, 10)[1] == "› 2026-11-23 10:00 bo: x 1"
@@ -369,13 +370,11 @@ def test_members_stand_on_the_right_with_a_sign_for_who_serves_is_away_or_silent
     assert [row[82:].rstrip() for row in desk.screen(100, 8)[1:4]] == ["*  bo", " - cy", " ? di"]
 
 
-@pytest.mark.parametrize("how", ["narrow", "hidden", "bare"])
+@pytest.mark.parametrize("how", ["narrow", "hidden"])
 def test_members_give_way(how: str) -> None:
     desk = talking("bo", "cy")
     if how == "hidden":
         desk.model.act("members", desk.now_ms)
-    elif how == "bare":
-        desk.model.act("bare", desk.now_ms)
     assert "(you)" not in "\n".join(desk.screen(79 if how == "narrow" else 120, 10))
 
 
@@ -413,17 +412,49 @@ def test_a_handover_shows_on_the_status_line_and_nowhere_else() -> None:
     assert after[9] == "> half-typed"
 
 
+def test_while_nobody_serves_no_member_is_shown_as_serving() -> None:
+    desk = talking("bo")
+    assert [row[60:].strip() for row in desk.screen(80, 10)[:2]] == ["│    ana (you)", "│ ◆  bo"]
+    desk.fold(notices.StateChanged(state="searching", queued=0))
+    assert [row[60:].strip() for row in desk.screen(80, 10)[:2]] == ["│    ana (you)", "│    bo"]
+
+
+def test_whom_one_ignores_stands_in_brackets() -> None:
+    desk = talking("bo", "cy")
+    desk.enter("/ignore cy")
+    assert desk.screen(80, 10)[2][60:].strip() == "│    (cy)"
+    desk.enter("/ignore cy")
+    assert desk.screen(80, 10)[2][60:].strip() == "│    cy"
+
+
+def test_the_members_come_with_the_room() -> None:
+    desk = Desk()
+    assert not any("│" in row for row in desk.screen(80, 10)[:8])
+    desk.fold(ready("ana", "bo", head=0))
+    assert "(you)" in desk.screen(80, 10)[0]
+
+
+def test_help_fits_an_ordinary_terminal() -> None:
+    desk = talking("bo")
+    desk.enter("/help")
+    rows = desk.screen(80, 24)
+    assert rows[1].startswith("── help; Esc closes ──")
+    assert rows[2].startswith("TEXT ")
+    assert rows[21].startswith("The first letters")
+
+
 def test_the_topic_stands_above_the_log_of_a_high_screen() -> None:
     desk = talking("bo")
     desk.fold(notices.Topic(text="about \x1btea", by="bo"))
-    assert desk.screen(60, 12)[0] == "about ^[tea"
-    assert "about ^[tea" not in desk.screen(60, 9)[0]
+    assert desk.screen(60, 12)[0] == "topic: about ^[tea"
+    assert "^[tea" not in desk.screen(60, 9)[0]
 
 
 def test_a_private_talk_is_a_page_with_states_and_its_name_at_the_prompt() -> None:
     desk = talking("bo")
     desk.enter("/msg bo hello")
     desk.fold(notices.Private(sender="ana", to="bo", id="p1", text="hello", state="delivered", tag=1))
+    desk.model.touched(desk.now_ms)
     desk.enter("again")
     desk.fold(notices.Private(sender="bo", to="ana", id="p2", text="and you?", state="received"))
     rows = desk.screen(60, 9)
@@ -432,18 +463,18 @@ def test_a_private_talk_is_a_page_with_states_and_its_name_at_the_prompt() -> No
         "10:00          ana │ again …",
         "10:00           bo │ and you?",
     ]
-    assert rows[7] == " 10:00 │ tea / bo │ ana │ 2 here │ bo serves 17s e4"
+    assert rows[7] == " 10:00 │ 2/2 tea / bo │ ana │ 2 here │ bo serves 17s e4"
     assert rows[8] == "bo>"
     desk.fold(notices.Private(sender="ana", to="bo", id="p3", text="again", state="failed", tag=2, reason="no answer"))
     rows = desk.screen(60, 9)
     assert "10:00          ana │ again ✗" in rows
-    assert "10:00            ! │ not delivered: no answer (again)" in rows
+    assert "10:00            ! │ Not delivered: no answer (again)" in rows
 
 
 def test_what_comes_on_another_page_is_told_on_the_status_line() -> None:
     desk = talking("bo")
     desk.fold(notices.Private(sender="bo", to="ana", id="p", text="psst", state="received"))
-    assert desk.status(90) == " 10:00 │ tea │ ana │ 2 here │ bo serves 17s e4 │ +2:bo(1)"
+    assert desk.status(90) == " 10:00 │ 1/2 tea │ ana │ 2 here │ bo serves 17s e4 │ +2:bo(1)"
     desk.model.act("page-2", desk.now_ms)
     assert "10:00           bo │ psst" in desk.screen(60, 9)
 
@@ -493,19 +524,52 @@ def test_a_text_near_its_greatest_size_is_measured() -> None:
     assert "too long by 808 bytes" in desk.status(110)
 
 
-def test_the_bare_view_is_text_from_the_first_column_on() -> None:
+def test_the_text_to_copy_has_a_line_for_each_line_however_long() -> None:
     desk = talking("bo")
-    url = "https://example.org/" + "a" * 30
+    url = "https://example.org/" + "a" * 300
     desk.say("bo", url)
-    desk.say("bo", "/me leaves ana alone")
-    desk.model.act("bare", desk.now_ms)
-    assert desk.screen(60, 5) == [
-        "-- 2026-11-23 ----------------------------------------------",
-        f"10:00 bo: {url[:50]}",
-        "10:00 * bo leaves ana alone",
-        "",
-        "",
+    desk.say("bo", "/me leaves ana\x1b[2J\u202e alone")
+    desk.say("ana", "one  \n two", own=True)
+    desk.model.focus(has_focus=False)
+    desk.now_ms += DAY_MS
+    desk.say("bo", "ana?")
+    desk.model.hint = "nothing of this"
+    desk.enter("waits")
+    desk.fold(notices.StateChanged(state="searching", queued=0))
+    desk.fold(notices.Fault("bad", "no good"))
+    assert desk.view.plain_lines(100) == [
+        "-- 2026-11-23",
+        f"10:00 bo: {url}",
+        "10:00 * bo leaves ana^[[2J<U+202E> alone",
+        "10:00 ana: one",
+        "       two",
+        "-- 2026-11-24",
+        "-- unread",
+        "10:00 bo: ana?",
+        "10:00 ! no good",
+        "10:00 ana: waits (queued)",
     ]
+    desk.view.charset = "ascii"
+    desk.say("bo", "é")
+    assert desk.view.plain_lines(1) == ["10:00 ana: waits (queued)"]
+    assert desk.view.plain_lines(2)[0] == "10:00 bo: ?"
+
+
+def test_the_text_to_copy_is_what_is_around_what_is_read() -> None:
+    desk = numbered(300)
+    desk.screen(60, 12)
+    assert desk.view.plain_lines(100) == [f"10:00 bo: message {number}" for number in range(201, 301)]
+    desk.scroll("page up")
+    assert desk.view.plain_lines(100)[-1].endswith("message 300")
+    desk.model.jump(150)
+    desk.screen(60, 12)
+    lines = desk.view.plain_lines(100)
+    first = desk.texts(60, 12)[0]
+    assert len(lines) == 100
+    assert lines[50].endswith(first)
+    desk.scroll("top")
+    assert desk.view.plain_lines(100)[1] == "10:00 bo: message 1"
+    assert len(desk.view.plain_lines(100)) == 50
 
 
 # --- terminals -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from typing import Any
 
 from peer import intents, notices
+from ui.keymap import Keymap
 from ui.model import Ask, Effect, Model, Ring
 from ui.page import Line, Page
 
@@ -29,7 +30,7 @@ def ready(head: int = 0, members: tuple[str, ...] = ("ana", "bo", "cy")) -> noti
     return notices.Ready(name="ana", service="backend.com", epoch=3, server="bo", head=head, members=members, min_n=0)
 
 
-def new_model(flood_per_s: float = 0, **settings: Any) -> Model:
+def new_model(flood_per_s: float = 0, invitation: str = "", **settings: Any) -> Model:
     """Of somebody who is not in yet."""
     return Model(
         service="backend.com",
@@ -38,7 +39,8 @@ def new_model(flood_per_s: float = 0, **settings: Any) -> Model:
         settings={**SETTINGS, **settings},
         flood_per_s=flood_per_s,
         now_ms=NOW_MS,
-        key_lines=["Alt+1  go to page 1"],
+        keymap=Keymap(),
+        invitation=invitation,
     )
 
 

@@ -6,6 +6,7 @@ from urwid.testing import render_text
 
 from peer import notices
 from ui import commands, options
+from ui.keymap import Keymap
 from ui.line_editor import RowsEditor
 from ui.model import Ask, Effect, Model
 from ui.palette import FINE, Signs
@@ -39,6 +40,7 @@ class Desk:
             stamp=stamp,
             settings={**defaults, **settings},
             flood_per_s=0,
+            keymap=Keymap(),
             now_ms=self.now_ms,
         )
         self.editor = RowsEditor(

@@ -1,5 +1,6 @@
 """A command at a terminal of its own: type, wait for what the screen shows, compare how the terminal is set."""
 
+import fcntl
 import os
 import select
 import signal
@@ -99,6 +100,26 @@ class Terminal:
             if writable:
                 waiting = waiting[os.write(self._master, waiting[:256]) :]
             self._read(0)  # whoever echoes must find room for it
+
+    def type_unread(self, text: str) -> None:
+        """Press keys, while nobody reads what comes out."""
+        waiting = text.encode(errors="surrogateescape")
+        while waiting:
+            _, writable, _ = select.select([], [self._master], [], PATIENCE_S)
+            assert writable, "the terminal takes no more keys"
+            waiting = waiting[os.write(self._master, waiting[:256]) :]
+
+    def stuff(self) -> None:
+        """Fill the terminal with what is not seen: until something is read, it takes less than a screen."""
+        descriptor = os.open(os.ttyname(self._slave), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        unread, before = b"", None
+        while unread != before or not any(unread):
+            try:
+                while os.write(descriptor, bytes(1024)):
+                    pass
+            except BlockingIOError:
+                before, unread = unread, fcntl.ioctl(self._master, termios.FIONREAD, bytes(4))
+        os.close(descriptor)
 
     def enter(self, line: str) -> None:
         """Type a line and press Enter."""

@@ -128,7 +128,7 @@ def test_a_refused_post_stays_to_be_seen_with_the_reason() -> None:
     model = joined()
     model.entered("mine", NOW_MS)
     tell(model, notices.Refusal(tag=1, code="flood", message="too fast", what="post"))
-    assert shown(model.room)[-2:] == ["ana: mine [failed]", "error not posted: too fast"]
+    assert shown(model.room)[-2:] == ["ana: mine [failed]", "error Not posted: too fast"]
     assert model.room.pending == []
 
 
@@ -161,7 +161,7 @@ def test_of_the_same_text_twice_the_one_that_was_not_refused_is_the_one_that_com
     model.entered("mine", NOW_MS)
     tell(model, notices.Refusal(tag=1, code="flood", message="too fast", what="post"))
     tell(model, message(1, "mine", "ana", own=True))
-    assert shown(model.room)[-3:] == ["ana: mine [failed]", "error not posted: too fast", "ana: mine [committed]"]
+    assert shown(model.room)[-3:] == ["ana: mine [failed]", "error Not posted: too fast", "ana: mine [committed]"]
     assert model.room.pending == []
 
 
@@ -317,12 +317,30 @@ def test_a_history_that_was_started_over_takes_the_numbers_with_it() -> None:
     assert shown(model.room)[-1] == "bo: new"
 
 
+def test_a_fault_is_told_in_the_room_and_to_whoever_reads_a_talk() -> None:
+    model = joined()
+    tell(model, told())
+    model.act("page-2", NOW_MS)
+    tell(model, notices.Fault("nobody_serves", "nobody serves tea now"))
+    assert shown(model.room)[-1].startswith("error nobody serves tea now / still trying")
+    assert shown(model.current)[-1] == "bo: psst"
+    assert (model.hint, model.room.unread) == ("nobody serves tea now", 1)
+
+
+def test_the_greeting_says_how_others_join_and_that_members_are_waited_for() -> None:
+    model = new_model(invitation="relevo chat --dns 10.0.0.1:8000")
+    tell(model, notices.Waiting(3, 5, ("ana", "bo", "cy")), ready())
+    assert " / others join with: relevo chat --dns 10.0.0.1:8000 / " in shown(model.room)[-1]
+    assert " / the chat begins with 5; until then, posts are kept and shown to nobody / " in shown(model.room)[-1]
+
+
 def test_another_history_does_not_make_anything_read() -> None:
     model = joined()
     tell(model, told())
     model.act("page-2", NOW_MS)
     tell(model, message(1), notices.Fault("fresh_start", "started over"))
-    assert model.room.unread == 1
+    assert model.room.unread == 2
+    assert model.hint == "started over"
     assert model.room.follows
 
 
@@ -339,7 +357,7 @@ def test_a_refused_part_of_the_history_is_told_only_if_somebody_asked_for_it(exp
     before = shown(model.room)
     tell(model, notices.Refusal(tag=None, code="busy", message="too much at once", what="history"))
     if exporting:
-        assert shown(model.room)[len(before) :] == ["error not exported: too much at once"]
+        assert shown(model.room)[len(before) :] == ["error Not exported: too much at once"]
         assert model.entered("/export talk.txt", NOW_MS), "the one before is over"
         return
     assert shown(model.room) == before
@@ -357,7 +375,7 @@ def test_an_export_of_a_history_that_was_started_over_has_failed() -> None:
     model.entered("/export talk.txt", NOW_MS)
     assert asked(model) == [intents.AskHistory(2, 2_000)]
     tell(model, notices.Fault("fresh_start", "started over"), message(1, "new"))
-    assert shown(model.room)[-2:] == ["error started over / not exported: what there was of it is gone", "bo: new"]
+    assert shown(model.room)[-2:] == ["error started over / Not exported: what there was of it is gone", "bo: new"]
     assert model.entered("/export talk.txt", NOW_MS)
     assert asked(model) == [], "the question is still without an answer"
     tell(model, earlier(1, 1))
@@ -412,7 +430,7 @@ def test_a_private_text_that_fails_late_is_told_on_its_page_whatever_that_is_cal
     assert shown(model.pages[1]) == [
         "ana: psst [failed]",
         "remark bo is called bob now",
-        "error not delivered: no answer (psst)",
+        "error Not delivered: no answer (psst)",
     ]
     assert model.pages[1].unread == 1
     assert model.room.unread == 0
@@ -436,7 +454,7 @@ def test_of_a_page_that_had_to_give_way_only_failures_are_told() -> None:
     tell(model, outcome("delivered", 1))
     assert all(page.title != "bo" for page in model.pages)
     tell(model, outcome("failed", 1, "no answer"))
-    assert shown(model.pages[-1]) == ["error not delivered: no answer (psst)"]
+    assert shown(model.pages[-1]) == ["error Not delivered: no answer (psst)"]
 
 
 def test_whoever_takes_the_name_of_somebody_who_left_has_one_page_with_all_of_it() -> None:

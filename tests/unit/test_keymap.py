@@ -40,8 +40,10 @@ def test_another_key_takes_the_place_of_the_usual_ones() -> None:
     assert keymap.action_of("f5") == "redraw"
     assert keymap.action_of("ctrl l") is None
     assert keymap.keys_of("help") == ("f2", "meta h")
+    assert keymap.shown("help") == "F2"
     assert keymap.action_of("?", is_empty=True) is None
     assert keymap.keys_of("mouse") == ()
+    assert keymap.shown("mouse") == ""
     assert keymap.overrides == {"redraw": ("f5",), "help": ("f2", "meta h"), "mouse": ()}
 
 
@@ -149,7 +151,7 @@ def test_the_help_tells_the_keys_as_they_are_now_and_fits_a_terminal() -> None:
     assert max(map(len, lines)) <= 75
     assert any(line.startswith("  Alt+1 … Alt+9 ") and line.endswith(" go to a page by its number") for line in lines)
     assert any(line.startswith("  F1, ?*") for line in lines)
-    assert lines[-1] == "* only while nothing is typed"
+    assert lines[-1] == "* only while nothing is typed; End also behind what is typed"
     changed = Keymap.from_overrides({"help": "f2", "page-3": [], "end": "f3"}).help_lines()
     assert any(line.startswith("  F2 ") and line.endswith("show the help") for line in changed)
     assert any(line.startswith("  (no key) ") and line.endswith("go to page 3") for line in changed)

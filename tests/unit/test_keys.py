@@ -5,7 +5,7 @@ import urwid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.keys import PASTE_BYTES_MAX, KeyReader, Pasted
+from ui.keys import PASTE_BYTES_MAX, UNREADABLE, KeyReader, Pasted, apart, is_lone
 
 
 def keys(*pieces: bytes) -> list[str | Pasted]:
@@ -59,10 +59,62 @@ def test_what_is_whole_is_not_waited_for() -> None:
     assert reader.feed(b" and half\x1b[201~", is_whole=True) == [Pasted("half and half")]
 
 
-def test_keys_are_of_the_terminals_charset() -> None:
+# Typed or pasted: UTF-8, what is none, one that is only a beginning, and "é" of Latin-1 with something behind it.
+@pytest.mark.parametrize(
+    ("charset", "data", "expected"),
+    [
+        ("ascii", "é日👩".encode(), ["é", "日", "👩"]),
+        ("iso8859-1", "é日👩".encode(), ["é", "日", "👩"]),
+        ("iso8859-1", b"\xe9t\xa0", ["é", "t", "\xa0"]),
+        ("cp1251", b"\xe9\xff!", ["й", "я", "!"]),
+        ("cp1252", b"\x80\x81", ["€", UNREADABLE]),
+        ("iso8859-1", b"\x9b", [UNREADABLE]),
+        ("ascii", b"\xe9t", [UNREADABLE, "t"]),
+        ("utf-8", b"\xe2\x82t\xc0\x80", [UNREADABLE, UNREADABLE, "t", UNREADABLE, UNREADABLE]),
+        ("ascii", "\x1bé\x1b\x1bé".encode(), ["meta é", "esc", "meta é"]),
+        ("ascii", b"\x1b\xe9t", [f"meta {UNREADABLE}", "t"]),
+    ],
+)
+@pytest.mark.parametrize("screen", ["utf-8", "ascii", "euc-jp"])
+def test_a_character_is_utf8_or_else_of_the_charset_or_unreadable(
+    charset: str, data: bytes, expected: list[str], screen: str
+) -> None:
+    with urwid.util.set_temporary_encoding("utf-8"):
+        reader = KeyReader(charset)
+        urwid.set_encoding(screen)  # by which columns are counted: that is another matter
+        assert reader.feed(data, is_whole=True) == expected
+        assert not reader.is_waiting
+
+
+def test_a_paste_has_the_same_characters() -> None:
+    with urwid.util.set_temporary_encoding("utf-8"):
+        data = b"\x1b[200~" + "é日".encode() + b" \xe9t\x9b\x1b[201~"
+        assert KeyReader("iso8859-1").feed(data) == [Pasted("é日 ét\udc9b")]
+        assert KeyReader("ascii").feed(data) == [Pasted("é日 \udce9t\udc9b")]
+    assert is_lone("\udce9") and not is_lone("é")
+
+
+def test_a_character_that_is_cut_waits_for_its_rest_until_there_is_none() -> None:
     with urwid.util.set_temporary_encoding("utf-8"):
         reader = KeyReader("iso8859-1")
-        assert reader.feed(b"\xe9\x1b[200~\xe9\x1b[201~", is_whole=True) == ["é", Pasted("é")]
+        assert reader.feed(b"\xc3", is_whole=True) == []
+        assert reader.is_waiting
+        assert reader.feed(b"\xa9", is_whole=True) == ["é"]
+        assert reader.feed(b"a\xe9", is_whole=True) == ["a"]
+        assert reader.rest() == ["é"]
+        assert reader.rest() == []
+        assert not reader.is_waiting
+        assert reader.feed(b"\x1b") == []
+        assert reader.rest() == ["esc"]
+        assert reader.feed(b"\x1b[200~begun \xe9") == reader.rest() == []
+        assert not reader.is_waiting, "nobody knows how long a paste takes"
+
+
+def test_alt_and_a_character_that_does_nothing_is_escape_and_that_character() -> None:
+    assert apart("meta /", lambda _: False) == ["esc", "/"]
+    assert apart("meta b", lambda key: key == "meta b") == ["meta b"]
+    for key in ("meta enter", "meta é/", "/", "esc", "meta page up", Pasted("meta /")):
+        assert apart(key, lambda _: False) == [key]
 
 
 def test_an_endless_sequence_ends() -> None:
@@ -75,3 +127,9 @@ def test_an_endless_sequence_ends() -> None:
 )
 def test_how_it_is_cut_makes_no_difference(data: bytes) -> None:
     assert keys(data) == keys(*(bytes([byte]) for byte in data))
+
+
+@given(st.text())
+def test_what_is_pasted_is_what_is_read(text: str) -> None:
+    clean = text.replace("\x1b[201~", "")
+    assert keys(b"\x1b[200~" + clean.encode() + b"\x1b[201~") == [Pasted(clean)]

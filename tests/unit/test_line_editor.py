@@ -109,6 +109,18 @@ def test_the_arrows_bring_entered_lines_back_and_the_draft_too() -> None:
     assert press(changed, "enter") == [Entered("two!")]
 
 
+def test_a_line_that_was_cleared_can_be_brought_back() -> None:
+    assert line(*"one", "enter", *"secret", "ctrl c", "up") == "secret|"
+    assert line(*"one", "enter", *"secret", "ctrl c", "up", "up", "down", "down") == "|"
+
+
+def test_which_keys_with_alt_it_knows() -> None:
+    for key in ("meta b", "meta d", "meta f", "meta enter", "meta backspace", "meta left"):
+        assert LineEditor.knows(key)
+    for key in ("meta /", "meta x", "meta D", "meta é"):
+        assert not LineEditor.knows(key)
+
+
 def test_tab_completes_as_far_as_all_agree_then_shows_the_choices() -> None:
     assert line("b", "tab") == "Bo: |"
     assert line(*"see an", "tab") == "see an|"
@@ -232,6 +244,18 @@ def test_a_paste_is_one_text_with_line_ends_that_can_be_taken_back() -> None:
     assert with_cursor(made) == "a1\n2\n3\n\x1b[A|b"
     made.restore(before)
     assert with_cursor(made) == "a|b"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
+def test_the_line_end_behind_a_paste_is_left_out(line_end: str) -> None:
+    made = rows_editor(*"ab", "left")
+    assert made.paste(line_end.join(["1", "2", ""]))
+    assert with_cursor(made) == "a1\n2|b"
+    assert made.paste(line_end)
+    assert made.paste("")
+    assert with_cursor(made) == "a1\n2|b"
+    assert made.paste(line_end * 2)
+    assert with_cursor(made) == "a1\n2\n|b"
 
 
 def test_a_paste_without_room_changes_nothing() -> None:

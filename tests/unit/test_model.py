@@ -3,13 +3,27 @@
 import pytest
 
 from peer import intents, notices
-from tests.support.models import NOW_MS, asked, earlier, joined, message, outcome, rings, shown, tell, told
+from tests.support.models import (
+    NOW_MS,
+    asked,
+    changed,
+    earlier,
+    joined,
+    message,
+    new_model,
+    outcome,
+    rings,
+    shown,
+    tell,
+    told,
+)
 from ui import options
 from ui.export import Export
 from ui.model import INTERRUPT_MS, Applied
 from ui.page import Kind
 from ui.pages import IDLE_MS, PAGES_MAX
 from ui.splitter import TooLong
+from ui.wording import NO_TOPIC, NOBODY_SERVES, NOT_IN
 from wire import limits
 
 # --- posting ----------------------------------------------------------------------------------------------------------
@@ -442,9 +456,83 @@ def test_a_long_answer_is_shown_over_the_page_until_it_is_closed_or_something_is
 
 def test_a_short_answer_stands_in_the_page() -> None:
     model = joined()
-    model.entered("/help keys", NOW_MS)
-    assert shown(model.room)[-1] == "remark Alt+1  go to page 1"
+    model.entered("/ignore", NOW_MS)
+    assert shown(model.room)[-1] == "remark you ignore nobody"
     assert model.panel is None
+
+
+@pytest.mark.parametrize("line", ["/who", "/status", "/search tea", "/nick anna", "/topic tea", "/away"])
+def test_what_only_a_server_can_do_is_not_asked_for_while_nobody_serves(line: str) -> None:
+    model = new_model()
+    assert not model.entered(line, NOW_MS)
+    assert model.hint == NOT_IN
+    model = joined()
+    tell(model, notices.StateChanged("searching", 0))
+    assert model.entered(line, NOW_MS), "somebody may be about to take over"
+    assert model.hint.startswith("asking")
+    assert len(asked(model)) == 1
+    model.lost()
+    assert not model.entered(line, NOW_MS)
+    assert model.hint == NOBODY_SERVES
+    assert not asked(model)
+    assert model.entered("/quit", NOW_MS)
+    assert asked(model) == [intents.Quit()]
+
+
+def test_a_topic_that_is_not_there_cannot_be_taken_away() -> None:
+    model = joined()
+    assert model.entered("/topic -", NOW_MS)
+    assert not asked(model)
+    assert shown(model.room)[-1] == f"remark {NO_TOPIC}"
+    tell(model, notices.Topic(text="tea", by="bo"))
+    assert model.entered("/topic -", NOW_MS)
+    assert asked(model) == [intents.SetTopic("")]
+
+
+def test_a_text_for_nobody_who_is_here_stays_where_it_was_typed() -> None:
+    model = joined()
+    assert not model.entered("/msg boo hello", NOW_MS)
+    assert model.hint == "Not sent: nobody here is called boo. Did you mean bo?"
+    assert not model.entered("@zoe hello", NOW_MS)
+    assert model.hint.startswith("Not sent: nobody here is called zoe. /who")
+    assert (len(model.pages), asked(model)) == (1, [])
+    tell(model, told(), changed("bo", "left"))
+    assert model.entered("/msg bo hello", NOW_MS), "there is a talk: its page says what becomes of it"
+    assert model.entered("/msg cy hello", NOW_MS)
+    assert model.hint == "Alt+1 returns to the room, /close closes this talk"
+
+
+def test_before_one_is_in_a_private_text_waits_for_whoever_will_be_there() -> None:
+    model = new_model()
+    assert model.entered("/msg bo hello", NOW_MS)
+    assert asked(model) == [intents.Tell("bo", "hello", tag=1)]
+
+
+def test_a_talk_can_be_closed_the_room_cannot() -> None:
+    model = joined()
+    model.entered("/msg bo hello", NOW_MS)
+    model.entered("/msg cy hello", NOW_MS)
+    assert model.entered("/close", NOW_MS)
+    assert [page.title for page in model.pages] == ["backend.com", "bo"]
+    assert model.current is model.pages[1]
+    model.entered("/close", NOW_MS)
+    assert model.current is model.room
+    assert model.entered("/close", NOW_MS)
+    assert model.hint.startswith("This is the room")
+    assert model.pages == [model.room]
+
+
+def test_who_leaves_is_told_what_did_not_get_through() -> None:
+    model = joined()
+    assert model.unsent() == []
+    model.entered("first", NOW_MS)
+    model.entered("/msg bo second", NOW_MS)
+    tell(model, notices.Posted(tag=1, id="1", seq=1), message(1, "first", "ana", own=True))
+    assert model.unsent() == ["1 text of yours not through yet:", " 1  queued, to bo: second"]
+    model.interrupt(NOW_MS)
+    assert model.hint == "Ctrl+C once more leaves; not through yet: 1 text of yours"
+    tell(model, outcome("delivered", 2))
+    assert model.unsent() == []
 
 
 def test_ctrl_c_leaves_only_when_it_is_pressed_twice_in_a_row() -> None:
@@ -467,3 +555,13 @@ def test_drawing_reads_nothing_while_nobody_is_there() -> None:
     assert (model.room.follows, model.room.unread) == (True, 1)
     model.focus(has_focus=True)
     assert model.room.unread == 0
+
+
+def test_what_comes_while_the_log_stands_alone_is_unread_afterwards() -> None:
+    model = joined()
+    model.act("bare", NOW_MS)
+    tell(model, message(1))
+    assert model.room.unread == 1
+    model.leave_bare(NOW_MS)
+    assert (model.is_bare, model.room.unread) == (False, 0)
+    assert model.room.rule_after is not None

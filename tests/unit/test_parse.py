@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from peer import intents
 from ui.parse import (
     Clear,
+    Close,
     Export,
     Ignore,
     Local,
@@ -99,6 +100,7 @@ def test_what_is_posted_is_proper_text_within_the_bound(line: str) -> None:
         ("/export tea time.txt", Export("tea time.txt")),
         ("/export ~/tea.jsonl ", Export("~/tea.jsonl")),
         ("/queue", ShowQueue()),
+        ("/close", Close()),
         ("/clear", Clear()),
         ("/set", Set(None, None)),
         ("/set theme", Set("theme", None)),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from peer import notices
+from ui.keymap import Keymap
 from ui.model import Model
 from ui.page import Kind, Line, Log, State
 from ui.status_bar import Piece, fit, pieces
@@ -25,7 +26,15 @@ def stamp(_utc_ms: int) -> str:
 
 def model(*told: notices.AnyNotice) -> Model:
     """Of ana, with what she was told at time 0."""
-    one = Model(service="backend.com", dns=["localhost:8000"], stamp=stamp, settings=SETTINGS, flood_per_s=0, now_ms=0)
+    one = Model(
+        service="backend.com",
+        dns=["localhost:8000"],
+        stamp=stamp,
+        settings=SETTINGS,
+        flood_per_s=0,
+        now_ms=0,
+        keymap=Keymap(),
+    )
     for notice in told:
         one.fold(notice, 0)
     return one
@@ -61,14 +70,28 @@ def test_where_no_handover_is_planned_no_seconds_are_counted() -> None:
 
 def test_before_one_is_in_and_when_nobody_serves_it_says_so() -> None:
     one = model()
-    assert row(one) == "10:24 | backend.com | joining"
+    assert row(one) == "10:24 | backend.com | asking zdns at localhost:8000"
     one.joining()
-    assert row(one) == "10:24 | backend.com | not in yet, still trying (zdns at localhost:8000)"
+    assert row(one) == "10:24 | backend.com | not in yet, asking zdns at localhost:8000"
+    one = model(READY, LIVE, SERVED, notices.StateChanged("searching", 0))
+    assert row(one) == "10:24 | backend.com | ana | no answer from the server", "who is here, nobody knows"
     one = model(READY, LIVE, SERVED)
     one.lost()
     assert row(one).endswith("| no server, looking for one")
     one.recovered()
     assert row(one).endswith("| bo serves 18s e42")
+
+
+def test_a_handover_takes_nothing_away() -> None:
+    one = model(READY, LIVE, SERVED, notices.StateChanged("moving", 0))
+    assert row(one) == "10:24 | backend.com | ana | 3 here | bo serves 18s e42"
+
+
+def test_who_is_away_is_reminded() -> None:
+    one = model(READY, LIVE, notices.MemberChanged(name="bo", state="away"))
+    assert "| ana |" in row(one)
+    one.fold(notices.MemberChanged(name="ana", state="away"), 0)
+    assert "| ana (away) |" in row(one)
 
 
 def test_waiting_for_members_names_them() -> None:
@@ -92,7 +115,7 @@ def test_what_is_unread_elsewhere_is_named_with_its_page() -> None:
     assert row(one).endswith("| +2:bo(2)")
     one.act("page-2", 0)
     one.fold(said("hello"), 0)
-    assert row(one).startswith("10:24 | backend.com / bo | ana |")
+    assert row(one).startswith("10:24 | 2/2 backend.com / bo | ana |")
     assert row(one).endswith("| +1:backend.com(1)")
 
 
@@ -141,7 +164,15 @@ def test_as_the_screen_gets_narrower_one_piece_after_the_other_goes() -> None:
         gone += [piece for piece in before if piece not in left]
         before = left
         assert len(" | ".join(left)) <= columns or len(left) == 1
-    assert gone == ["10:24", "ana", "3 here", "8,000 of 8,192 bytes", "bo serves 18s e42", "backend.com", "+2:bo(1)"]
+    assert gone == [
+        "10:24",
+        "ana",
+        "3 here",
+        "8,000 of 8,192 bytes",
+        "bo serves 18s e42",
+        "1/2 backend.com",
+        "+2:bo(1)",
+    ]
     assert before == ["1 queued"]
 
 

@@ -70,7 +70,10 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         (message("bo", "late", 1441), ["-- 2026-01-02", "00:01 bo: late"]),
         (
             notices.Waiting(here=3, need=5, members=("ana", "bo", "cy")),
-            ["-- waiting: 3 of 5 here (ana, bo, cy); until 5 are, posts are kept and shown to nobody"],
+            [
+                "-- waiting: 3 of 5 here (ana, bo, cy); the chat begins with 5; until then, posts are kept"
+                " and shown to nobody"
+            ],
         ),
         (notices.Posted(tag=None, id="1", seq=1), []),
         (notices.Relocated(epoch=4, server="cy", reason="handover", pause_ms=5, resent=0), []),
@@ -79,7 +82,7 @@ def test_the_greeting_says_who_where_who_serves_how_many_and_how_to_leave() -> N
         (notices.MemberChanged(name="dee", state="joined"), ["-- dee joined"]),
         (notices.MemberChanged(name="cy", state="left"), ["-- cy left"]),
         (notices.MemberChanged(name="cy", state="lost"), ["-- lost contact with cy"]),
-        (notices.MemberChanged(name="cy", state="silent"), ["-- cy is silent"]),
+        (notices.MemberChanged(name="cy", state="silent"), ["-- nothing was heard from cy for a while"]),
         (notices.MemberChanged(name="cy", state="heard"), ["-- cy is heard again"]),
         (notices.MemberChanged(name="ana", state="silent"), []),
         (notices.MemberChanged(name="cy", state="something new"), []),
