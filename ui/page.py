@@ -201,6 +201,7 @@ class Page:
             return ()
         day = (line.day,) if line.day and (before is None or before.day != line.day) else ()
         is_first_unread = self.excerpt is None and self.rule_after is not None and key == self.rule_after + 1
+        is_first_unread = is_first_unread and before is not None  # else there is nothing that was read above it
         return (*day, "unread") if is_first_unread else day
 
     @property

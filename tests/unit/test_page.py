@@ -354,3 +354,15 @@ def test_who_went_to_a_line_is_at_the_end_only_when_that_is_on_the_screen() -> N
     assert not page.is_at_end, "who scrolls wants to read"
     assert not page.go(page.last_key + 1)
     assert not page.go(None)
+
+
+def test_no_rule_stands_above_everything() -> None:
+    page = Page("bo", "bo")
+    first = page.add(line("unread"), is_unread=True)
+    assert page.rules_before(first) == (page.shown.get(first).day,)  # type: ignore[union-attr]  # it is there
+    second = page.add(line("read"))
+    page.read()
+    page.leave()
+    third = page.add(line("unread"), is_unread=True)
+    assert page.rules_before(second) == ()
+    assert page.rules_before(third) == ("unread",)
