@@ -666,12 +666,13 @@ def test_a_terminal_that_does_not_read_keeps_nobody_from_the_room(ana: Chat, ter
     for _ in range(50):
         bo.type_unread(ctrl("l"))
         say(ana, "and so on")
+    say(ana, "that is all")
     bo.type_unread("a draft")
     ana.do("who")
     assert {one["name"]: one["state"] for one in ana.until("members")["members"]} == {"ana": "here", "bo": "here"}
     seen = len(bo.output)
     bo.until(lambda rows: rows[-1] == "> a draft" and rows_of(rows, "good to know"), "the draft")
-    screen = bo.sees("and so on", "bo (you)")
+    screen = bo.sees("and so on", "that is all", "bo (you)")
     assert len(bo.output.replace(b"\0", b"")) - seen < 100_000, "what was old by then is not kept"
     seen = len(bo.output)
     bo.type(ctrl("l"))

@@ -1,5 +1,6 @@
 """A command at a terminal of its own: type, wait for what the screen shows, compare how the terminal is set."""
 
+import codecs
 import fcntl
 import os
 import select
@@ -170,7 +171,9 @@ class Terminal:
     @property
     def afterwards(self) -> str:
         """What was printed since the full screen was left last."""
-        return self.output.rpartition(b"\x1b[?1049l")[2].decode().removeprefix("\x1b[?25h").replace("\r\n", "\n")
+        # Half of a character may have come.
+        text = codecs.getincrementaldecoder("utf-8")().decode(self.output.rpartition(b"\x1b[?1049l")[2])
+        return text.removeprefix("\x1b[?25h").replace("\r\n", "\n")
 
     @property
     def cursor(self) -> tuple[int, int]:
