@@ -14,7 +14,8 @@ from wire import limits, names
 
 YES = ("1", "true", "yes", "on")
 NO = ("0", "false", "no", "off")
-ADDRESSES_MAX = 16  # chosen: name servers to try in turn
+ADDRESSES_MAX = 16  # chosen: name servers, or members of etcd, to try in turn
+ETCD = "etcd://"
 
 Check = Callable[[Any], Any]
 
@@ -143,7 +144,7 @@ def join_address(host_name: str, port_number: int) -> str:
     return f"[{host_name}]:{port_number}" if ":" in host_name else f"{host_name}:{port_number}"
 
 
-def addresses(value: Any) -> tuple[str, ...]:
+def addresses(value: Any, usual_port: int = limits.DNS_PORT) -> tuple[str, ...]:
     """`H:P[,H:P]`, or a TOML list of such; without a port it is the usual one."""
     parts = value if isinstance(value, list | tuple) else text(value).split(",")
     found = []
@@ -151,11 +152,21 @@ def addresses(value: Any) -> tuple[str, ...]:
         address = text(part).strip()
         name, colon, end = address.rpartition(":")
         if not colon or (address.count(":") > 1 and not name.endswith("]")):
-            name, end = address, str(limits.DNS_PORT)
+            name, end = address, str(usual_port)
         found.append(join_address(host(name), port(end)))
     if not 1 <= len(found) <= ADDRESSES_MAX:
         raise ValueError(f"it should name 1 to {ADDRESSES_MAX} addresses")
     return tuple(found)
+
+
+def store(value: Any) -> str:
+    """`sqlite`, `memory`, or `etcd://H:P[,H:P]`."""
+    found = text(value)
+    if found.lower() in ("sqlite", "memory"):
+        return found.lower()
+    if not found.lower().startswith(ETCD):
+        raise ValueError(f"it should be sqlite, memory or {ETCD}HOST:PORT[,HOST:PORT], not {value!r}")
+    return ETCD + ",".join(addresses(found[len(ETCD) :].removesuffix("/"), limits.ETCD_PORT))
 
 
 def keys(value: Any) -> dict[str, tuple[str, ...]]:

@@ -273,9 +273,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "store",
         ("--store",),
-        checks.one_of("sqlite", "memory"),
+        checks.store,
         "sqlite",
-        "sqlite|memory",
+        "sqlite|memory|etcd://H:P[,H:P]",
         "where the records are kept",
         ("dns",),
     ),

@@ -17,7 +17,7 @@ from peer import notices
 from peer.client import Client
 from runtime import clock, process
 from runtime.links import LinkError
-from ui import errands
+from ui import checks, errands
 from ui.conversation import LEAVING_TOLD_S, Conversation
 from ui.faces import (
     JSON_LINE_BYTES_MAX,
@@ -75,10 +75,12 @@ async def run_dns(settings: Settings, _arguments: argparse.Namespace, _log_file:
     return 0
 
 
-def _open_store(settings: Settings) -> tuple[stores.Store, str]:
+def _open_store(settings: Settings) -> tuple[stores.Store | stores.SharedStore, str]:
     """The store, and the words for it. Its name has the port in it: each zdns of an account has its own."""
     if settings["store"] == "memory":
         return stores.MemoryStore(), "records in memory only"
+    if settings["store"].startswith(checks.ETCD):
+        return _open_etcd(settings["store"])
     folder = Path(settings["data_dir"] or process.data_dir())
     path = folder / f"zdns-{settings['port']}.sqlite"
     try:
@@ -90,6 +92,20 @@ def _open_store(settings: Settings) -> tuple[stores.Store, str]:
         ) from error
     except stores.StoreError as error:
         raise CommandError(f"{error} (--data-dir names another folder)", EXIT_CONFIG) from error
+
+
+def _open_etcd(name: str) -> tuple[stores.SharedStore, str]:
+    try:
+        # Only here: who does not use etcd need not have its library.
+        from zdns.etcd_store import EtcdStore
+    except ImportError as error:
+        raise CommandError(
+            f"--store {name} needs the library etcd3gw ({error}): pip install relevo[etcd]", EXIT_CONFIG
+        ) from error
+    try:
+        return EtcdStore(name.removeprefix(checks.ETCD).split(",")), f"records in {name}"
+    except stores.StoreError as error:
+        raise CommandError(str(error), EXIT_CONFIG) from error
 
 
 async def _check_dns(addresses: Sequence[str]) -> int:
@@ -311,7 +327,7 @@ def _client(settings: Settings, log_file: Path | None, **more: Any) -> Client:
         dns=settings["dns"],
         name=settings["name"],
         bind=settings["bind"],
-        data_dir=settings["data_dir"],
+        data_dir=settings["data_dir"] or process.data_dir(),
         log_file=log_file,
         log_level=settings["log_level"],
         **more,

@@ -26,6 +26,7 @@ TOPIC_BYTES_MAX = 512  # of PUB/SUB: what an XPUB takes from a subscriber
 
 # --- posts ---
 OUTBOX_POSTS_MAX = 10_000  # posts one author may have waiting; the next is refused, not dropped
+OUTBOX_FILES_MAX = 1_000  # outboxes on disk that one start looks at, of all who took part in a room from this account
 POSTS_PER_MESSAGE_MAX = 64  # texts in one Posts message
 POSTS_BYTES_MAX = 128 * KIB  # and their bytes together
 POSTS_IN_FLIGHT_MAX = 512  # sent and not yet acknowledged
@@ -73,6 +74,13 @@ DNS_PENDING_MAX = 64  # requests one asker may have waiting
 SERVICES_MAX = 10_000
 STANDBYS_MAX = 1_000  # per service
 EXCLUDED_MAX = 100  # servers a pick may leave out
+ETCD_PORT = 2_379  # as etcd has it
+ETCD_CALL_MS = 1_000  # for etcd to take a request, and again to answer it; then its next member is asked
+ETCD_WAIT_MS = 3_000  # for all of a service's requests that are worked on together; an asker has long asked elsewhere
+ETCD_TRIES = 8  # of one change that other zdns were faster with; each time one of them has succeeded
+ETCD_WORKERS = 8  # services that wait for etcd at the same time
+ETCD_KEYS_MAX = 100_000  # of all services: each has its record, and one key for everybody who is there
+ETCD_VALUE_BYTES_MAX = 512 * KIB  # a record of 17 servers with the longest names and addresses; an honest one has 1 KiB
 # A free name is left this long to somebody who wants to serve first and is started in the same moment: six participants
 # started at once on two cores registered within 300 ms of each other.
 CLAIM_WAIT_MS = 400

@@ -292,6 +292,19 @@ class Registry:
             if service.record is None and not service.leases:
                 del self._services[name]
 
+    # --- on a store that several zdns share: leases begin and end there, not here -------------------------------------
+
+    def share(self, name: str, record: Record | None, servers: Iterable[tuple[ServerInfo, bool]], now_ms: int) -> None:
+        """Know of service `name` exactly this: its record, who is there now, and who of them has its copy."""
+        leases = {server.id: _Lease(server, now_ms + self._lease_ms, has_copy) for server, has_copy in servers}
+        self._services[name] = _Service(record, leases)
+
+    def shared(self, name: str, id_: str) -> tuple[ServerInfo, bool] | None:
+        """What the shared store is to know of this server after a decision; None: that it is not there."""
+        service = self._services.get(name)
+        lease = service.leases.get(id_) if service is not None else None
+        return None if lease is None else (lease.server, lease.has_copy)
+
 
 def _named(record: Record) -> list[ServerInfo]:
     """The active server and the in-sync ones, each once."""

@@ -1,50 +1,42 @@
-"""The zdns process: requests from the port to the registry, records to the store, answers back.
-
-Requests are judged one after the other, in the order in which they came. One that changes a record is
-answered only when the store has it on disk; the store works in a thread of its own, so that the port is
-served meanwhile, and a slow disk costs those who wait for it rather than ending everybody's lease.
-"""
+"""The zdns process: requests from its port to the desk, answers back, and the time in between."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from random import Random, SystemRandom
 
 from runtime import clock, process
 from runtime.links import LinkError, Links
 from wire import limits
 from wire.errors import RefusalCode
-from wire.messages import DnsReply, DnsRequest, Record, Refused
+from wire.messages import DnsReply, DnsRequest, Refused
 from wire.names import LinkId
 from wire.step import Event, Garbled, LinkBound, LinkKind, OpenLink, Received, Send
-from zdns.registry import Registry
-from zdns.stores import Store, StoreDoubtful, StoreError
+from zdns.desk import Asked, Desk, OwnDesk
+from zdns.shared_desk import SharedDesk
+from zdns.stores import SharedStore, Store
 
 log = logging.getLogger("relevo.zdns")
 
 _PORT = LinkId("port")
 _TICKS_PER_LEASE = 6  # how often the process looks whether it has stood still
 _STALL_TICKS = 3  # nothing happened for so many of them: half a lease in which nobody could renew
-_REQUESTS_PER_TURN = 64  # then the loop has its turn, so that the port is read
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    request: DnsRequest
-    sender: bytes
-    came_ms: int
 
 
 class DnsServer:
-    """One zdns. Invariant: no answer leaves that tells of a record which is not on disk."""
+    """One zdns. Invariant: no answer leaves that tells of a record which is not safely stored."""
 
     def __init__(
-        self, host: str, port: int, store: Store, lease_ms: int = limits.LEASE_MS, *, rng: Random | None = None
+        self,
+        host: str,
+        port: int,
+        store: Store | SharedStore,
+        lease_ms: int = limits.LEASE_MS,
+        *,
+        rng: Random | None = None,
     ) -> None:
         """Make it inside a running loop.
 
@@ -59,18 +51,18 @@ class DnsServer:
             raise ValueError("a lease has to last")
         self._host = host
         self._port = port
-        self._store = store
         self._lease_ms = lease_ms
-        self._rng = rng or SystemRandom()
-        self._registry = Registry([], lease_ms, clock.monotonic_ms(), rng=self._rng)
         advertised = process.local_address_towards("127.0.0.1") if host in ("0.0.0.0", "*", "::") else host
         self._links = Links(bind_host=host, advertise_host=advertised, deliver=self._note, failed=self._fail)
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Request] = deque()
-        self._wake = asyncio.Event()
-        self._error: Exception | None = None
+        rng = rng or SystemRandom()
+        self._desk: Desk
+        if isinstance(store, SharedStore):
+            self._desk = SharedDesk(store, lease_ms, rng, self._answer)
+        else:
+            self._desk = OwnDesk(store, lease_ms, rng, self._answer)
+        self._failed: asyncio.Future[None] = self._loop.create_future()
         self._endpoint = ""
-        self._dropped_count = 0
         self._awake_ms = clock.monotonic_ms()
         self._tick: asyncio.TimerHandle | None = None
 
@@ -81,20 +73,29 @@ class DnsServer:
             LinkError: nobody can listen there; the sentence names host and port.
             StoreError: the store cannot be read, or it is unknown whether a record was saved.
         """
-        # One thread: a store is used by one at a time.
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="zdns-store") as pool:
-            try:
-                records = await self._loop.run_in_executor(pool, self._store.load)
-                self._registry = Registry(records, self._lease_ms, clock.monotonic_ms(), rng=self._rng)
-                await self._listen()
-                log.info("%s at %s", self._registry.describe(), self._endpoint)
-                self._stay_awake()
-                on_listening(self._endpoint)
-                await self._serve(pool)
-            finally:
-                if self._tick is not None:
-                    self._tick.cancel()
-                await self._links.close()
+        try:
+            await self._desk.open()
+            await self._listen()
+            log.info("%s at %s", self._desk.describe(), self._endpoint)
+            self._stay_awake()
+            on_listening(self._endpoint)
+            await self._work()
+        finally:
+            if self._tick is not None:
+                self._tick.cancel()
+            await self._links.close()
+            self._desk.close()
+
+    async def _work(self) -> None:
+        """Until the desk or the port fails."""
+        working = asyncio.ensure_future(self._desk.work())
+        try:
+            await asyncio.wait([working, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working  # what ended it goes on to the caller
+        self._failed.result()
 
     # --- the port --------------------------------------------------------------------------------------------------
 
@@ -132,17 +133,14 @@ class DnsServer:
                 pass  # an asker that left before its answer: whoever still wants to know asks again
 
     def _take(self, request: DnsRequest, sender: bytes) -> None:
-        if len(self._waiting) >= limits.LINK_QUEUE_MAX:
-            self._dropped_count += 1
-            if self._dropped_count & (self._dropped_count - 1) == 0:  # the 1st, 2nd, 4th, 8th …
-                log.warning("dropped=%d requests: more than %d wait", self._dropped_count, limits.LINK_QUEUE_MAX)
-            return
-        self._waiting.append(_Request(request, sender, self._note_time()))
-        self._wake.set()
+        self._desk.take(Asked(request, sender, self._note_time()))
+
+    def _answer(self, reply: DnsReply, sender: bytes) -> None:
+        self._links.perform(Send(_PORT, reply, sender))
 
     def _fail(self, error: Exception) -> None:
-        self._error = error
-        self._wake.set()
+        if not self._failed.done():
+            self._failed.set_exception(error)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -157,49 +155,13 @@ class DnsServer:
         self._awake_ms = now_ms
         if lost_ms * _TICKS_PER_LEASE > self._lease_ms * _STALL_TICKS:
             log.warning("stood still for %d ms", lost_ms)
-            self._registry.extend_leases(lost_ms)
+            self._desk.extend_leases(lost_ms)
         return now_ms
 
-    # --- answering ---------------------------------------------------------------------------------------------------
 
-    async def _serve(self, pool: ThreadPoolExecutor) -> None:
-        """Answer what waits, for ever."""
-        while True:
-            for _ in range(min(len(self._waiting), _REQUESTS_PER_TURN)):
-                item = self._waiting.popleft()
-                reply = await self._answer(item, pool)
-                self._links.perform(Send(_PORT, reply, item.sender))
-            if self._error is not None:
-                raise self._error
-            if self._waiting:
-                await asyncio.sleep(0)
-            else:
-                self._wake.clear()
-                await self._wake.wait()
-
-    async def _answer(self, item: _Request, pool: ThreadPoolExecutor) -> DnsReply:
-        request = item.request
-        # The time at which it came counts: while others wait for the disk nobody's lease runs out unseen.
-        decision = self._registry.decide(request, item.came_ms)
-        if isinstance(decision.reply, Refused):
-            log.info("%s refused: %s %s", _name(request), decision.reply.code.name, decision.reply.message)
-        if decision.record is None:
-            return decision.reply
-        try:
-            await self._loop.run_in_executor(pool, self._store.save, decision.record)
-        except StoreDoubtful:
-            log.error("%s: it is not known whether the record was saved", _name(request))
-            raise
-        except StoreError as error:
-            log.error("%s: %s", _name(request), error)
-            sentence = f"zdns could not write it down, so it did not happen: {error}"
-            return Refused(request.ask, RefusalCode.STORE_FAILED, sentence[: limits.MESSAGE_CHARS_MAX])
-        self._registry.adopt(decision.record)
-        log.info("%s by %s", _described(decision.record), _name(request))
-        return decision.reply
-
-
-async def run_dns(host: str, port: int, store: Store, lease_ms: int, on_listening: Callable[[str], object]) -> None:
+async def run_dns(
+    host: str, port: int, store: Store | SharedStore, lease_ms: int, on_listening: Callable[[str], object]
+) -> None:
     """Run one zdns until cancelled; see `DnsServer`.
 
     Raises:
@@ -214,15 +176,3 @@ def _why(error: LinkError | OSError) -> str:
     cause = error if isinstance(error, OSError) else error.__cause__
     number = getattr(cause, "errno", None)
     return os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
-
-
-def _name(request: DnsRequest) -> str:
-    return f"service={request.service!r} {type(request).__name__}"
-
-
-def _described(record: Record) -> str:
-    in_sync = ",".join(server.id for server in record.in_sync)
-    return (
-        f"service={record.service} epoch={record.epoch} version={record.version} "
-        f"active={record.active.id} in_sync={in_sync}"
-    )

@@ -1,13 +1,15 @@
-"""Where zdns keeps its records: SQLite, and memory for tests.
+"""Where zdns keeps its records: SQLite, and memory for tests; and what a store is that several zdns share.
 
 A store is small (one row a service) and holds what must never be forgotten: which epochs were granted. So
 it is synced before `save` returns, and a file that is damaged in any way is refused by name rather than
-served. A store is used by one thread at a time.
+served. A store is used by one thread at a time, a shared one by many.
 """
 
+import abc
 import contextlib
 import os
 import sqlite3
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +18,7 @@ import msgspec
 
 from wire.errors import RelevoError
 from wire.messages import Record
+from zdns.shared import Change, View
 
 _APPLICATION_ID = 0x7A646E73  # "zdns", in the header of the file
 _FORMAT = 1
@@ -36,7 +39,7 @@ class StoreDoubtful(StoreError):
 
 
 class Store(Protocol):
-    """What the server needs of a store; several zdns may share one that compares before it saves."""
+    """What the server needs of a store that it has to itself."""
 
     def load(self) -> list[Record]:
         """All records, ordered by service name. Raises StoreError."""
@@ -51,6 +54,48 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of the store."""
+
+
+class SharedStore(abc.ABC):
+    """What the server needs of a store that other zdns use too: it compares before it writes, and has leases.
+
+    May be used by several threads at once.
+    """
+
+    lease = 0  # under which this zdns writes who is there; 0: none
+
+    @abc.abstractmethod
+    def hold(self, lease_ms: int) -> None:
+        """Keep up the lease of this zdns, or begin another one when it has ended: then all it wrote under it is gone.
+
+        Raises:
+            StoreError: it was not kept up this time.
+        """
+
+    @abc.abstractmethod
+    def read(self, service: str, seen: View | None) -> View:
+        """All there is of a service, not older than this call; `seen` is what was read of it before.
+
+        Raises:
+            StoreError: the store does not answer, or with something that cannot be.
+        """
+
+    @abc.abstractmethod
+    def commit(self, view: View, changes: Sequence[Change]) -> tuple[bool, View]:
+        """Carry out all changes if each key is still at its revision, else none; and what there is afterwards.
+
+        Raises:
+            StoreError: the store refuses them, and nothing has changed.
+            StoreDoubtful: nobody knows whether they were carried out, or will yet be.
+        """
+
+    @abc.abstractmethod
+    def keys_count(self) -> int:
+        """How many keys there are of all services. Raises StoreError."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of the store; calls that are under way are the last ones."""
 
 
 class MemoryStore:

@@ -113,7 +113,10 @@ def test_the_version_names_the_protocol_too(home: Path) -> None:
         (("send", " "), "nothing in the text"),
         (("send", "x" * (limits.TEXT_BYTES_MAX + 1)), "at most 8,192 bytes"),
         (("tail", "--since", "0"), "--since: "),
-        (("dns", "--store", "floppy"), "--store: it should be sqlite or memory"),
+        (
+            ("dns", "--store", "floppy"),
+            "--store: it should be sqlite, memory or etcd://HOST:PORT[,HOST:PORT], not 'floppy'",
+        ),
         (("handover", "--to", ""), "--to: it is empty"),
         (("chat", "--theme", "pink"), "--theme: it should be auto, dark, light or mono, not 'pink'"),
         (("chat", "--keys", "redraw=ctrl a"), "--keys: 'ctrl a' is for editing what is typed"),

@@ -34,6 +34,27 @@ def test_a_number_among_the_words_may_be_one_in_the_file() -> None:
 @pytest.mark.parametrize(
     ("value", "found"),
     [
+        ("SQLite", "sqlite"),
+        ("memory", "memory"),
+        ("etcd://db", "etcd://db:2379"),
+        ("ETCD://10.0.0.1:4000,db,[::1]:23790/", "etcd://10.0.0.1:4000,db:2379,[::1]:23790"),
+    ],
+)
+def test_a_store_is_a_word_or_the_members_of_etcd(value: str, found: str) -> None:
+    assert checks.store(value) == checks.store(found) == found
+
+
+@pytest.mark.parametrize(
+    "value", ["floppy", "", "etcd", "etcd://", "etcd:///", "etcd://db:0", "etcd://db:x", "etcd://a b", "etcd://a,", 5]
+)
+def test_what_is_no_store_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError):
+        checks.store(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
         ("redraw=f5", {"redraw": ("f5",)}),
         ("redraw=f5,redraw=F6,close=alt+q", {"redraw": ("f5", "f6"), "close": ("meta q",)}),
         ("mouse = meta =", {"mouse": ("meta =",)}),
@@ -86,6 +107,7 @@ CHECKS = (
     checks.host,
     checks.port,
     checks.addresses,
+    checks.store,
     checks.keys,
 )
 
