@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import getpass
 import logging
 import secrets
@@ -16,6 +17,8 @@ import msgspec
 from broker.server import Settings
 from peer import intents, notices
 from peer.engine import Engine, EngineOptions
+from peer.outbox import Write
+from peer.outbox_store import OutboxStore, claim
 from peer.participant import HostedServer
 from runtime import process
 from runtime.driver import Driver
@@ -101,8 +104,8 @@ class Client:
         flood: float = limits.FLOOD_POSTS_PER_S,
         patient: bool = False,
         bind: str | None = None,
-        data_dir: str | Path | None = None,  # noqa: ARG002  # see below
-        ephemeral: bool = False,  # noqa: ARG002  # likewise
+        data_dir: str | Path | None = None,
+        ephemeral: bool = False,
         log_file: str | Path | None = None,
         log_level: str = "warning",
     ) -> None:
@@ -120,7 +123,10 @@ class Client:
             patient: without zdns, or without anybody who may serve, say so in a `Fault` and go on looking until there
                 is one, however long that takes; otherwise the chat ends then.
             bind: own IP that others connect to; None: the one from which zdns is reached, bound on all.
-            data_dir, ephemeral: where state is kept, and whether; nothing of a client is kept on disk yet.
+            data_dir: where posts that are not yet committed are kept, so that they survive this process and are sent
+                by the next one of the same `name` in the same room; a program that posts again by itself what was not
+                acknowledged would then post it twice. None, or a guest: they are kept in memory.
+            ephemeral: keep nothing on disk, whatever `data_dir` says.
             log_file: of the server half (with `-server` added to its name), and of this process if it has no log yet.
             log_level: debug, info, warning or error.
 
@@ -152,6 +158,9 @@ class Client:
             fresh=fresh,
             patient=patient,
         )
+        self._outbox_dir = None if data_dir is None or ephemeral or guest else Path(data_dir) / "outbox"
+        self._store: OutboxStore | None = None
+        self._keeps_posts = False
         self._serve_first = serve_first
         self._term_ms = round(term_s * 1000)
         self._fresh = fresh
@@ -179,6 +188,11 @@ class Client:
         """The process id of the server half; None while there is none."""
         return None if self._server is None else self._server.pid
 
+    @property
+    def keeps_posts(self) -> bool:
+        """Whether what is not yet committed is on disk, to be sent by the next start if not by this one."""
+        return self._keeps_posts
+
     def start(self) -> None:
         """Begin, in the running loop; what happens is told by the notices.
 
@@ -191,6 +205,7 @@ class Client:
             process.set_up_logging(self._log_level, self._log_file)
         advertise_host = self._bind or process.local_address_towards(_host(self._addresses[0]))
         bind_host = self._bind or "0.0.0.0"
+        self._open_outbox()
         self._driver = Driver(
             Engine(self._options), bind_host=bind_host, advertise_host=advertise_host, on_report=self._reported
         )
@@ -244,6 +259,8 @@ class Client:
             reason, exit_code = f"internal error: {error}", EXIT_INTERNAL
         if self._bye is None:
             self._reported(notices.Bye(reason=reason, exit=exit_code))
+        if self._store is not None:
+            await self._store.close()
         if self._server is not None:
             await self._server.stop()
 
@@ -348,7 +365,11 @@ class Client:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def _reported(self, notice: notices.AnyNotice) -> None:
+    def _reported(self, notice: notices.AnyNotice | Write) -> None:
+        if isinstance(notice, Write):
+            if self._store is not None:
+                self._store.write(notice)
+            return
         if self._bye is not None:
             return
         notice = self._settle(notice)
@@ -411,6 +432,27 @@ class Client:
         if self._bye is None:
             return ClientError(EXIT_UNAVAILABLE, "the chat has not been started")
         return ClientError(self._bye.exit or EXIT_UNAVAILABLE, f"the chat ended: {self._bye.reason}")
+
+    # --- the outbox on disk ---------------------------------------------------------------------------------------
+
+    def _open_outbox(self) -> None:
+        """Find out what an earlier start has left."""
+        if self._outbox_dir is None:
+            return
+        claimed = claim(self._outbox_dir, self._options.service, self._options.nick)
+        for fault in claimed.faults:
+            self._reported(fault)
+        if claimed.file is not None:
+            self._options = dataclasses.replace(self._options, kept=claimed.kept)
+            self._store = OutboxStore(claimed.file, written=self._posts_kept, failed=self._disk_lost)
+            self._keeps_posts = True
+
+    def _posts_kept(self, number: int) -> None:
+        self._ask(intents.PostsKept(number))
+
+    def _disk_lost(self, why: str) -> None:
+        self._keeps_posts = False
+        self._ask(intents.DiskLost(why))
 
     # --- the server half -------------------------------------------------------------------------------------------
 

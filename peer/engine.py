@@ -5,7 +5,7 @@ behind it looks at epochs or links again. Order within one event: the session, t
 requests, then the private talks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,17 @@ from peer.direct import Steps as DirectSteps
 from peer.intents import (
     AskHandover,
     AskHistory,
+    AskQueue,
     AskSearch,
     AskWho,
     ChangeNick,
+    DiskLost,
+    DropPosts,
     EpochGranted,
     GoAway,
     HostServer,
     Intent,
+    PostsKept,
     Quit,
     Say,
     SetTopic,
@@ -31,12 +35,15 @@ from peer.intents import (
 )
 from peer.notices import (
     Bye,
+    Dropped,
     Fault,
     HandedOver,
     MembersList,
     Notice,
     Posted,
     Private,
+    Queue,
+    QueueLine,
     Ready,
     Refusal,
     Relocated,
@@ -44,7 +51,8 @@ from peer.notices import (
     Topic,
 )
 from peer.notices import Message as MessageNotice
-from peer.outbox import FloodGate, Outbox, text_fault
+from peer.outbox import Committed, FloodGate, Kept, Outbox, text_fault
+from peer.outbox import Dropped as DroppedPost
 from peer.requests import BadRequest, Query, Request, Requests, status_notice, wish_of
 from peer.roster import Roster, member_lines
 from peer.schedule import Schedule
@@ -85,6 +93,8 @@ from wire.step import Asked, Command, Event, Report, Started, StartTimer, Stop, 
 from zdns.lookup import Answered, Lookup, Outcome
 
 _REQUESTS_TIMER = "requests.retry"
+_FROM_MEMORY = "the chat goes on, but what has not got through is lost if this program is killed"
+_SENT_BEFORE = "dropped, so not sent again; it was sent before, and may be posted all the same"
 _RELAYS_REMEMBERED = limits.TALKS_MAX  # call-ups whose refusal we still know how to take
 
 
@@ -96,7 +106,8 @@ class EngineOptions:
     is a server half that may claim the name, so a name nobody serves is waited for. `since`: begin the messages with
     this seq instead of the newest `page`. `flood_per_s`: posts a second, 0 unbounded. `fresh`: the server half is
     about to start over a name whose history nobody holds, so that needs no saying. `patient`: when there is no zdns, or
-    nobody who may serve, say so and go on looking, instead of leaving.
+    nobody who may serve, say so and go on looking, instead of leaving. `kept`: what is on disk of the own posts; then
+    a Report of a `peer.outbox.Write` is to be written there, and answered by `PostsKept` or `DiskLost`.
     """
 
     service: str
@@ -112,6 +123,7 @@ class EngineOptions:
     page: int = limits.PAGE_ENTRIES
     fresh: bool = False
     patient: bool = False
+    kept: Kept | None = None
 
 
 class Engine:
@@ -131,8 +143,7 @@ class Engine:
         self._schedule = Schedule()
         self._flood = FloodGate(options.flood_per_s)
         self._peer = ""
-        self._born_as = ""  # the session id of the first history
-        self._logs_count = 0
+        self._born_as = ""  # the session of what is said first
         self._begin("")
         self._started = False
         self._is_ready = False
@@ -148,8 +159,10 @@ class Engine:
 
     def _begin(self, nonce: str) -> None:
         """Make what needs to know who we are."""
-        self._peer, self._born_as = nonce, nonce[:8]
-        self._outbox = Outbox(self._born_as)
+        kept = self.options.kept
+        # Sessions of one peer must never meet, however often it is started.
+        self._peer, self._born_as = kept.peer if kept else nonce, nonce[:16]
+        self._outbox = Outbox(self._born_as, kept)
         self._roster = Roster(self._peer)
         self._direct = Direct(self._peer, self._born_as, self._nick)
         self._session = Session(
@@ -157,7 +170,7 @@ class Engine:
                 protocol=limits.PROTOCOL,
                 service=self._service,
                 peer=self._peer,
-                session=self._born_as,
+                session=self._outbox.session,
                 nick=self._nick,
                 nick_fixed=self.options.nick_fixed,
                 guest=self.options.guest,
@@ -176,6 +189,7 @@ class Engine:
             case Started(nonce) if not self._started:
                 self._started = True
                 self._begin(nonce)
+                self._tell_of_left()
                 self._follow(*self._session.start(), now_ms)
             case Stopping():
                 self._end("stopped", 0 if self._is_ready else EXIT_INTERRUPTED, now_ms)
@@ -187,7 +201,9 @@ class Engine:
                 pass
         self._tell_state()
         commands, self._commands = self._commands, []
-        return commands
+        # First of all, as nothing is performed after a Stop.
+        write = self._outbox.take_write()
+        return [Report(write), *commands] if write else commands
 
     def describe(self) -> str:
         """Service, epoch, phase and queue in one short line."""
@@ -335,6 +351,9 @@ class Engine:
         self._roster.topic = Topic(text=welcome.topic, by=welcome.topic_by)
         if joined.first or joined.moved:
             self._schedule.begin()
+        if self._outbox.enter(welcome.log) and len(self._outbox) and joined.first:
+            why = f"{self._service} was started over since you left; what you had not got through goes into the new one"
+            self._report(Fault(code="posts_left", message=why))
         if is_fresh:
             self._start_over()
         self._be_called(welcome.nick)
@@ -393,11 +412,7 @@ class Engine:
             self._report(Fault(code="min_n_differs", message=why))
 
     def _start_over(self) -> None:
-        """The history is another one, which knows nothing of our posts: what waits is posted there from number 1."""
-        self._logs_count += 1
-        self._outbox.start_session(f"{self._born_as}-{self._logs_count}")
-        self._session.hello = msgspec.structs.replace(self._session.hello, session=self._outbox.session)
-        self._commands += self._session.to_server(self._session.hello)
+        """The history is another one: what was asked about the old one cannot be answered any more."""
         for request in self._requests.requests:
             if request.query is not None:
                 self._requests.close(request.ask)
@@ -424,9 +439,11 @@ class Engine:
             case Opened():
                 self._open_gate()
             case Acked(first_counter, seqs):
-                self._acked(first_counter, seqs)
+                self._settle(*self._outbox.acked(first_counter, seqs))
+                self._number_anew(now_ms)
             case Resend(counter):
-                self._outbox.resend(counter)
+                self._settle(*self._outbox.resend(counter))
+                self._number_anew(now_ms)
             case Fetched(ask=0):
                 self._show(self._timeline.fetched(message))
             case MembersAre(ask=0):
@@ -497,11 +514,17 @@ class Engine:
             member = next((member.nick for member in self._roster.members if member.server == server.id), "")
             self._report(*self._schedule.news(self._session.epoch, server.name, member, now_ms))
 
-    def _acked(self, first_counter: int, seqs: Iterable[int]) -> None:
-        commands, committed = self._outbox.acked(first_counter, seqs)
+    def _settle(self, commands: Sequence[Command], committed: Sequence[Committed]) -> None:
+        """Perform what the outbox decided, and tell what is committed."""
         self._commands += commands
         for post in committed:
-            self._report(Posted(tag=post.tag, id=f"{self._peer}/{post.session}/{post.counter}", seq=post.seq))
+            if post.seq:
+                self._report(Posted(tag=post.tag, id=f"{self._peer}/{post.session}/{post.counter}", seq=post.seq))
+
+    def _number_anew(self, now_ms: int) -> None:
+        """The posts that are due belong to another session: at once, as a server's word about the old one may come."""
+        if self._outbox.session != self._session.hello.session:
+            self._follow(*self._session.number_anew(self._outbox.session, now_ms), now_ms)
 
     def _show(self, steps: tuple[list[Command | FetchRange], list[Shown]]) -> None:
         """Perform what the timeline decided."""
@@ -528,7 +551,10 @@ class Engine:
 
     def _flush(self, now_ms: int) -> None:
         """Send what is due, if there is somebody to send it to."""
-        if self._ended or self._session.phase is not Phase.LIVE:
+        if self._ended:
+            return
+        self._number_anew(now_ms)
+        if self._session.phase is not Phase.LIVE:
             return
         for item in self._outbox.due():
             self._commands += self._session.to_server(item) if isinstance(item, Posts) else [item]
@@ -550,6 +576,15 @@ class Engine:
                 self._commands += self._session.to_server(SetServer(0, server))
             case EpochGranted(epoch):
                 self._follow(*self._session.granted(epoch), now_ms)
+            case AskQueue():
+                self._report(self._queue())
+            case DropPosts():
+                self._drop(intent)
+            case PostsKept(number):
+                self._outbox.written(number)
+            case DiskLost(why):
+                self._outbox.lose_disk()
+                self._report(Fault(code="outbox_failed", message=f"{why}; {_FROM_MEMORY}"))
             case AskHistory() if not self._is_ready and len(self._asked_early) < limits.REQUESTS_MAX:
                 self._asked_early.append(intent)  # "the end" is not known yet
             case _:
@@ -567,6 +602,52 @@ class Engine:
             self._report(Refusal(tag=tag, code=RefusalCode.FLOOD.word, message=why, what="post"))
         else:
             self._outbox.add(text, tag)
+
+    def _queue(self) -> Queue:
+        return Queue(
+            tuple(
+                QueueLine(post.number, post.text, post.state.value, kept=post.is_kept, left=post.is_left)
+                for post in self._outbox.waiting
+            )
+        )
+
+    def _drop(self, intent: DropPosts) -> None:
+        number = intent.number
+        if number is None:
+            dropped, committed = self._outbox.drop_all()
+            self._settle((), committed)
+            self._tell_dropped(dropped)
+            return
+        try:
+            one = self._outbox.drop(number)
+        except KeyError:
+            self._refuse(intent, "not_waiting", f"no post of yours with the number {number} waits")
+            return
+        if one is None:
+            why = f"post {number} may have been sent, and so may later ones, which need it: drop those first, or all"
+            self._refuse(intent, "sent", why)
+        else:
+            self._tell_dropped([one])
+
+    def _tell_dropped(self, dropped: Sequence[DroppedPost]) -> None:
+        """Each of them has its outcome now, for whoever posted it; and the request has its answer."""
+        lines: list[QueueLine] = []
+        for post in dropped:
+            state, why = ("sent", _SENT_BEFORE) if post.was_sent else ("queued", "dropped before it was sent")
+            lines.append(QueueLine(post.number, post.text, state, kept=False, left=post.is_left))
+            if post.tag is not None:
+                self._report(Refusal(tag=post.tag, code="dropped", message=why, what="post"))
+        self._report(Dropped(tuple(lines)))
+
+    def _tell_of_left(self) -> None:
+        """What an earlier start left is not forgotten."""
+        if count := len(self._outbox):
+            what, verb = ("1 post", "is") if count == 1 else (f"{count:,} posts", "are")
+            why = (
+                f"{what} of yours may not have got through last time and {verb} sent now, once; "
+                "/queue shows what waits, /queue drop forgets it"
+            )
+            self._report(Fault(code="posts_left", message=why))
 
     def _tell(self, intent: Tell, now_ms: int) -> None:
         if fault := text_fault(intent.text):

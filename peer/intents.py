@@ -77,12 +77,38 @@ class AskStatus(_Intent, frozen=True, tag="status"):
     """How is the room served? Answered by `Status`."""
 
 
+class AskQueue(_Intent, frozen=True, tag="queue"):
+    """Which own posts have no outcome yet? Answered by `Queue`, with or without a server."""
+
+
+class DropPosts(_Intent, frozen=True, tag="drop"):
+    """Do not send the own post of this number in `Queue` (None: all of them) any more. Answered by `Dropped`.
+
+    One that was sent may be posted all the same. And one that was sent is needed by those that were sent after it, so
+    it cannot be dropped without them.
+    """
+
+    number: int | None = None
+
+
 class Quit(_Intent, frozen=True, tag="quit"):
     """Leave."""
 
 
 UserIntent = (
-    Say | Tell | AskWho | AskHistory | AskSearch | ChangeNick | GoAway | SetTopic | AskHandover | AskStatus | Quit
+    Say
+    | Tell
+    | AskWho
+    | AskHistory
+    | AskSearch
+    | ChangeNick
+    | GoAway
+    | SetTopic
+    | AskHandover
+    | AskStatus
+    | AskQueue
+    | DropPosts
+    | Quit
 )
 
 
@@ -98,4 +124,16 @@ class EpochGranted(Struct, frozen=True):
     epoch: int
 
 
-Intent = UserIntent | HostServer | EpochGranted
+class PostsKept(Struct, frozen=True):
+    """From the participant, not the user: what changed in the outbox, up to write `number`, is on disk."""
+
+    number: int
+
+
+class DiskLost(Struct, frozen=True):
+    """From the participant, not the user: the outbox is not on disk any more. `why` is part of a sentence."""
+
+    why: str
+
+
+Intent = UserIntent | HostServer | EpochGranted | PostsKept | DiskLost

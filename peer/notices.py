@@ -216,6 +216,32 @@ class Status(Notice, frozen=True, tag="status"):
     remark: str = ""
 
 
+class QueueLine(Struct, frozen=True):
+    """An own post without an outcome. `number` is its own as long as the program runs; `state`: queued | sent.
+
+    `sent`: to a server, perhaps, and not acknowledged. `kept`: it is on disk, so that the next start would send it.
+    `left`: an earlier start left it.
+    """
+
+    number: int
+    text: str
+    state: str
+    kept: bool
+    left: bool
+
+
+class Queue(Notice, frozen=True, tag="queue"):
+    """Answer to `queue`: in the order of typing."""
+
+    posts: tuple[QueueLine, ...]
+
+
+class Dropped(Notice, frozen=True, tag="dropped"):
+    """Answer to `drop`. What was `sent` is not sent again, and may be posted all the same."""
+
+    posts: tuple[QueueLine, ...]
+
+
 class HandedOver(Notice, frozen=True, tag="handed_over"):
     """Answer to `handover`: it is done."""
 
@@ -251,6 +277,8 @@ ANSWERS: dict[str, type[Notice]] = {
     "search": FoundMessages,
     "status": Status,
     "handover": HandedOver,
+    "queue": Queue,
+    "drop": Dropped,
 }
 
 AnyNotice = (
@@ -268,6 +296,8 @@ AnyNotice = (
     | Topic
     | StateChanged
     | Status
+    | Queue
+    | Dropped
     | HandedOver
     | Refusal
     | Fault

@@ -9,6 +9,8 @@ do no harm; whoever misses one hears nothing any more and asks zdns.
 import enum
 from dataclasses import dataclass, field
 
+import msgspec
+
 from wire import limits
 from wire.errors import InvariantViolated, RefusalCode
 from wire.messages import (
@@ -83,7 +85,7 @@ _PASSING = (
 
 class Phase(enum.Enum):
     """RESOLVING: zdns is asked, or will be in a moment. JOINING: at the server zdns named. MOVING: at the one that was
-    announced. Both wait for its welcome."""
+    announced, or at the same one under another session. Both wait for its welcome."""
 
     DETACHED = "detached"
     RESOLVING = "resolving"
@@ -232,6 +234,19 @@ class Session:
         if self.phase is Phase.DETACHED:
             self._enter(Phase.RESOLVING)
             self._happenings.append(Look())
+        return self._take()
+
+    def number_anew(self, session: str, now_ms: int) -> Steps:
+        """From now on what is posted belongs to `session`.
+
+        An acknowledgement does not say which session it is about, so a link carries the posts of one session only:
+        what was opened before is closed, and the server is joined anew.
+        """
+        self.hello = msgspec.structs.replace(self.hello, session=session)
+        if self.phase is not Phase.CLOSED:
+            self._drop_ahead()
+            if self._current is not None and self._known is not None:
+                self._attach(self._known, self.epoch, Phase.MOVING, now_ms)
         return self._take()
 
     def close(self) -> Steps:

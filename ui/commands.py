@@ -121,7 +121,17 @@ COMMANDS: tuple[SlashCommand, ...] = (
         more=("As text, or as JSON lines to a FILE that ends in .jsonl.", "Private texts are not in it."),
         takes="file",
     ),
-    SlashCommand("queue", "/queue", "/queue", "list your texts that have not got through yet"),
+    SlashCommand(
+        "queue",
+        "/queue [drop [NUMBER]]",
+        "/queue drop 3",
+        "list your texts that are not through yet",
+        more=(
+            "With drop: do not send post NUMBER of that list any more; without a",
+            "number all of them. What was sent before may be posted all the same, and",
+            "of several such posts only the last one can be dropped.",
+        ),
+    ),
     SlashCommand("status", "/status", "/status", "show who serves, and the last handovers"),
     SlashCommand(
         "handover",

@@ -85,8 +85,9 @@ class Conversation(Generic[Entered]):
         if self._bye.exit and not self._interrupted:
             return self._bye.reason
         if late := self._ledger.texts_count:
+            kept = " What is left is sent at the next start." if self._chat.keeps_posts else ""
             return (
-                f"{counted(late, 'text')} of yours not acknowledged in time, so perhaps not posted."
+                f"{counted(late, 'text')} of yours not acknowledged in time, so perhaps not posted.{kept}"
                 " Was anybody serving? Try: relevo status"
             )
         if self._must_join and not self._ready and not self._interrupted:

@@ -24,7 +24,7 @@ from ui.wording import (
     joining_line,
     leaving_line,
     outage_line,
-    queue_lines,
+    queue_answer,
     recovered_line,
     refusal_sentence,
 )
@@ -138,6 +138,10 @@ class PlainFace:
                 self._export = None
                 self._complain(f"Not exported: {refusal_sentence(notice)}")
                 return
+            case notices.Queue():
+                told = [("", one.to, one.text) for one in self._open.values() if isinstance(one, intents.Tell)]
+                self._print([f"-- {text}" for text in queue_answer(notice, told)])
+                return
             case notices.Fault(code="fresh_start"):
                 self._export = None
         self._print(self.wording.lines(notice, clock.utc_ms()))
@@ -170,6 +174,8 @@ class PlainFace:
             case parse.Reply(text) if self.wording.people.reply_to:
                 return self._send(intents.Tell(self.wording.people.reply_to, text), typed)
         self.sheet.entered(typed, None)
+        if isinstance(meant, parse.ShowQueue):
+            return intents.AskQueue()
         if isinstance(meant, parse.Export):
             return self._begin_export(meant.path)
         if isinstance(meant, parse.Problem | parse.Local):
@@ -201,9 +207,6 @@ class PlainFace:
                 self._print(self.wording.topic())
             case parse.Ignore(nick):
                 self._print(self.wording.ignore(nick))
-            case parse.ShowQueue():
-                waiting = [("", getattr(one, "to", ""), one.text) for one in self._open.values()]
-                self._print([f"-- {text}" for text in queue_lines(waiting)])
             case parse.Clear():
                 if not self.sheet.clear():
                     self._complain("There is nothing to clear: this is no terminal that could be cleared.")

@@ -19,10 +19,12 @@ from ui.wording import (
     Stamp,
     begun_sentence,
     change_sentence,
+    dropped_lines,
     gate_sentence,
     greeting,
     leaving_sentence,
     listed,
+    queue_answer,
     refusal_sentence,
     status_lines,
     topic_sentence,
@@ -220,6 +222,10 @@ class Hearing:
                 self._answer("status", status_lines(notice, self._stamp), now_ms)
             case notices.HandedOver():
                 self._remark([HANDED_OVER], now_ms)
+            case notices.Queue():
+                self._answer("queue", queue_answer(notice, self._waiting_talk()), now_ms)
+            case notices.Dropped():
+                self._remark(dropped_lines(notice), now_ms)
             case notices.Posted():
                 if isinstance(notice.tag, int):
                     self.room.confirm(notice.tag, notice.seq)
@@ -331,6 +337,11 @@ class Hearing:
             case _:
                 pass  # queued: that is how it stands there
 
+    def _waiting_talk(self) -> list[tuple[str, str, str]]:
+        """Private texts without an outcome: how far each has come, whom it is for, and the text."""
+        lines = [(page.nick, line) for page in self._pages.talks for line in page.log if line.state is State.QUEUED]
+        return [(State.QUEUED.value, to, " ".join(line.text)) for to, line in lines]
+
     def _state_changed(self, changed: notices.StateChanged) -> None:
         self.state = changed.state
         if changed.state == "live":
@@ -369,7 +380,8 @@ class Hearing:
             self._complain(sentence, now_ms)
         elif (line := self.room.settle(refusal.tag)) is not None:
             self._pages.add(self.room, replace(line, state=State.FAILED))
-            self._tell(self.room, Kind.ERROR, now_ms, f"Not posted: {sentence}")
+            if refusal.code != "dropped":  # of which all is told together
+                self._tell(self.room, Kind.ERROR, now_ms, f"Not posted: {sentence}")
         else:
             page = self._pages.mark(refusal.tag, State.FAILED) or self.current
             self._pages.add(page, self._scribe.told(Kind.ERROR, now_ms, [sentence]), is_news=True)
@@ -389,8 +401,9 @@ class Hearing:
             case "notices_dropped":
                 self._scrollback.lost()
                 self._ask_who_quietly()
+        kind = Kind.REMARK if fault.code in ("posts_left", "posts_waiting") else Kind.ERROR
         # It is about the room; whoever reads a private talk meanwhile is told, too.
-        self._pages.add(self.room, self._scribe.told(Kind.ERROR, now_ms, sentences), is_news=not self.current.is_room)
+        self._pages.add(self.room, self._scribe.told(kind, now_ms, sentences), is_news=not self.current.is_room)
         if not self.current.is_room:
             self.hint = sentences[0]
 

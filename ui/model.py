@@ -126,7 +126,9 @@ class Model(Hearing):
             case parse.Close():
                 self._close_talk()
             case parse.ShowQueue():
-                self._answer("queue", queue_lines(self._waiting_texts()), now_ms)
+                self._ask(intents.AskQueue())
+            case intents.DropPosts():
+                self._ask(meant)
             case parse.Clear():
                 self.current.log.clear()
                 self.current.rule_after = None
@@ -211,9 +213,10 @@ class Model(Hearing):
 
     def _waiting_texts(self) -> list[tuple[str, str, str]]:
         """How far each has come, whom it is for, and the text."""
-        own = [("", line) for line in self.room.pending if line.state is not State.COMMITTED]
-        own += [(page.nick, line) for page in self._pages.talks for line in page.log if line.state is State.QUEUED]
-        return [(line.state.value if line.state else "", to, " ".join(line.text)) for to, line in own]
+        own = [line for line in self.room.pending if line.state is not State.COMMITTED]
+        return [
+            (line.state.value if line.state else "", "", " ".join(line.text)) for line in own
+        ] + self._waiting_talk()
 
     def _set(self, name: str | None, value: str | None, now_ms: int) -> None:
         """Names and values were checked by the parser."""

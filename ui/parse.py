@@ -198,6 +198,8 @@ def _build(command: commands.SlashCommand, rest: str) -> Parsed:
             return Export(rest)
         case "set":
             return _set(rest)
+        case "queue":
+            return _queue(command, rest.split())
         case "nick" | "ignore" | "handover":
             return _named(command, rest)
         case _:
@@ -220,8 +222,6 @@ def _bare(command: commands.SlashCommand, rest: str) -> Parsed:
             return Clear()
         case "close":
             return Close()
-        case "queue":
-            return ShowQueue()
         case "status":
             return intents.AskStatus()
         case _:
@@ -285,6 +285,18 @@ def _history(command: commands.SlashCommand, words: list[str]) -> Parsed:
     if before > _SEQ_MAX:
         return Problem("There is no message with so high a number.")
     return intents.AskHistory(before, count)
+
+
+def _queue(command: commands.SlashCommand, words: list[str]) -> Parsed:
+    match [word.lower() for word in words]:
+        case []:
+            return ShowQueue()
+        case ["drop"]:
+            return intents.DropPosts()
+        case ["drop", number] if number.isascii() and number.isdigit() and len(number) < 20:
+            return intents.DropPosts(int(number))
+        case _:
+            return _usage(command)
 
 
 def _search(rest: str) -> Parsed:

@@ -203,10 +203,16 @@ class Wording:
                 return _remarks(status_lines(notice, self._stamp))
             case notices.HandedOver():
                 return _remarks([HANDED_OVER])
+            case notices.Dropped():
+                return _remarks(dropped_lines(notice))
+            case notices.Refusal(code="dropped"):
+                return []  # `Dropped` comes after it, and tells of all of them together
             case notices.Refusal():
                 return [error_line(refusal_sentence(notice))]
             case notices.Fault(code="nobody_serves"):
                 return [f"-- {safe_line(notice.message)}. What you type meanwhile is kept"]
+            case notices.Fault(code="posts_left" | "posts_waiting"):
+                return [f"-- {safe_line(notice.message)}"]
             case notices.Fault():
                 return [error_line(notice.message)]
             case _:
@@ -357,16 +363,40 @@ def who_text(who: notices.MembersList) -> str:
     return f"{len(who.members)} here: {', '.join(map(one, who.members))}"
 
 
+def queue_answer(queue: notices.Queue, private: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Own posts without an outcome, by their numbers, and below them private texts (see `queue_lines`)."""
+    posts = [(f"{post.number}", _post_words(post), "", post.text) for post in queue.posts]
+    return _waiting_lines([*posts, *(("", *text) for text in private)])
+
+
+def _post_words(post: notices.QueueLine) -> str:
+    return f"{post.state}, left from last time" if post.left else post.state
+
+
+def dropped_lines(dropped: notices.Dropped) -> list[str]:
+    """What became of posts that were dropped."""
+    if not dropped.posts:
+        return ["there was nothing to drop"]
+    sent = sum(1 for post in dropped.posts if post.state == "sent")
+    doubt = f"; {counted(sent, 'post')} had been sent before and may be posted all the same" if sent else ""
+    return [f"dropped {counted(len(dropped.posts), 'post')} of yours{doubt}"]
+
+
 def queue_lines(waiting: Sequence[tuple[str, str, str]]) -> list[str]:
     """Own texts without an outcome: how far each has come (empty: one cannot tell), whom it is for, and the text.
 
     A text for nobody (empty) is for everybody.
     """
+    return _waiting_lines([(f"{number}", *text) for number, text in enumerate(waiting, 1)])
+
+
+def _waiting_lines(waiting: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """`queue_lines`, each with a number of its own, or none."""
     if not waiting:
         return ["nothing of yours waits"]
     lines = [
         f"{number:>2}  {_heading(state, to)}{excerpt(text, EXCERPT_CHARS_MAX)}"
-        for number, (state, to, text) in enumerate(waiting[:QUEUE_LINES_MAX], 1)
+        for number, state, to, text in waiting[:QUEUE_LINES_MAX]
     ]
     rest = len(waiting) - len(lines)
     more = [f"and {rest:,} more"] if rest else []

@@ -564,7 +564,7 @@ def test_while_nobody_serves_lines_stay_in_sight_and_then_get_through(ana: Chat,
     bo.enter("are you there?")
     bo.enter("@ana hello?")
     bo.enter("/queue")
-    bo.sees("-- 2 texts of yours not through yet:", "--  1  are you there?", "--  2  to ana: hello?")
+    bo.sees("-- 2 texts of yours not through yet:", "--  1  queued: are you there?", "--     to ana: hello?")
     bo.type("half")
     bo.last("> are you there?", "> half")
     ana.signal(signal.SIGCONT)

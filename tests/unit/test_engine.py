@@ -11,13 +11,17 @@ from peer.engine import Engine, EngineOptions
 from peer.intents import (
     AskHandover,
     AskHistory,
+    AskQueue,
     AskSearch,
     AskStatus,
     AskWho,
     ChangeNick,
+    DiskLost,
+    DropPosts,
     EpochGranted,
     GoAway,
     HostServer,
+    PostsKept,
     Quit,
     Say,
     SetTopic,
@@ -25,6 +29,7 @@ from peer.intents import (
 )
 from peer.notices import (
     Bye,
+    Dropped,
     Fault,
     FoundMessages,
     HandedOver,
@@ -35,6 +40,8 @@ from peer.notices import (
     Notice,
     Posted,
     Private,
+    Queue,
+    QueueLine,
     Ready,
     Refusal,
     Relocated,
@@ -45,6 +52,7 @@ from peer.notices import (
     Waiting,
 )
 from peer.notices import Message as MessageNotice
+from peer.outbox import Kept, Row, Write
 from wire import codec, limits
 from wire import messages as m
 from wire.errors import RefusalCode
@@ -76,7 +84,7 @@ from wire.step import (
 
 NONCE = "5" * 32
 ME = NONCE
-SESSION = NONCE[:8]
+SESSION = NONCE[:16]
 _N = TypeVar("_N", bound=Notice)
 _M = TypeVar("_M", bound=m.Message)
 
@@ -524,11 +532,179 @@ def test_a_history_that_was_started_over_gets_what_waits_under_a_new_session() -
     play.say("feed-1", m.Relocate(2, server("B"), ""))
     notices = play.welcome(server=server("B"), epoch=2, log="other", members=None)
     assert [notice["code"] for notice in notices if isinstance(notice, Fault | Refusal)] == ["fresh_start"]
+    assert play.sent(m.AskMembers) == [m.AskMembers(0)]
     (hello,) = play.sent(m.Hello)
     assert hello.session == f"{SESSION}-1"
+    assert play.sent(m.Posts) == []
+    assert play.say("room-2", m.Acked(1, (1,))) == [], "that link is closed: nobody knows which session this is about"
+    play.welcome(server=server("B"), epoch=2, log="other", members=None)
     assert play.sent(m.Posts) == [m.Posts(1, ("one",))]
-    assert play.sent(m.AskMembers) == [m.AskMembers(0)]
-    assert play.say("room-2", m.Acked(1, (1,))) == [Posted(tag=1, id=f"{ME}/{SESSION}-1/1", seq=1)]
+    assert play.say("room-3", m.Acked(1, (1,))) == [Posted(tag=1, id=f"{ME}/{SESSION}-1/1", seq=1)]
+
+
+# --- posts on disk ---
+
+LEFT = Kept("p" * 32, "log", (Row(1, "old", 3, "three"), Row(2, "old", 4, "four")))
+PROBE = m.Posts(2**62, ("?",))
+
+
+def writes(play: Play) -> list[Write]:
+    """What is to be written after the last event."""
+    return [notice for notice in play.notices if isinstance(notice, Write)]
+
+
+def codes(play: Play) -> list[str]:
+    return [notice.code for notice in play.notices if isinstance(notice, Fault | Refusal)]
+
+
+def test_what_an_earlier_start_left_is_told_of_and_sent_first_as_the_same_author() -> None:
+    play = Play(kept=LEFT)
+    play.start()
+    (fault,) = play.told(Fault)
+    assert (fault.code, "2 posts of yours" in fault.message) == ("posts_left", True)
+    assert play.told(StateChanged) == [StateChanged(state="searching", queued=2)]
+    play.ask(Say("new", "n"))
+    play.resolve(m.NameState.SERVED)
+    (hello,) = play.sent(m.Hello)
+    assert (hello.peer, hello.session) == (LEFT.peer, "old")
+    play.welcome()
+    assert play.sent(m.Posts) == [m.Posts(3, ("three", "four")), PROBE]
+    play.say("room-1", m.Resend(5))
+    assert play.sent(m.Posts) == []
+    play.say("room-1", m.Acked(3, (7, 8)))
+    assert play.told(Posted) == [
+        Posted(tag=None, id=f"{LEFT.peer}/old/3", seq=7),
+        Posted(tag=None, id=f"{LEFT.peer}/old/4", seq=8),
+    ]
+    assert play.told(StateChanged) == [StateChanged(state="moving", queued=1)]
+    (hello,) = play.sent(m.Hello)
+    assert (hello.peer, hello.session) == (LEFT.peer, SESSION)
+    assert list(play.open)[1:] == ["feed-2", "room-2"]
+    play.welcome(members=None)
+    assert play.told(Relocated) == []
+    assert play.sent(m.Posts) == [m.Posts(1, ("new",))]
+    assert play.say("room-2", m.Acked(1, (9,))) == [
+        Write(3, None, (), (3,)),
+        Posted(tag="n", id=f"{LEFT.peer}/{SESSION}/1", seq=9),
+    ]
+
+
+def test_an_announced_server_is_left_when_another_session_begins() -> None:
+    play = Play(kept=LEFT)
+    play.start()
+    play.resolve(m.NameState.SERVED)
+    play.welcome()
+    play.say("feed-1", m.Prepare(2, server("B")))
+    assert "room-2" in play.open
+    play.say("room-1", m.Acked(3, (7, 8)))
+    assert list(play.open)[1:] == ["feed-3", "room-3"], "at room-2 the old session was announced"
+    play.welcome(members=None)
+    assert play.told(StateChanged) == [StateChanged(state="live", queued=0)]
+
+
+def test_all_that_changes_is_reported_for_the_disk_before_anything_is_sent() -> None:
+    play = Play(kept=Kept("p" * 32))
+    play.start()
+    assert writes(play) == []
+    play.ask(Say("one"))
+    assert writes(play) == [Write(1, None, (Row(1, SESSION, 1, "one"),), ())]
+    play.resolve(m.NameState.SERVED)
+    play.welcome()
+    assert writes(play) == [Write(2, "log", (), ())]
+    assert isinstance(play.commands[0], Report)
+    play.ask(Say("two"))
+    assert isinstance(play.commands[0], Report)
+    assert play.sent(m.Posts) == [m.Posts(2, ("two",))]
+    play.say("room-1", m.Acked(1, (1,)))
+    play.handle(Asked(Quit()))
+    assert [type(command) for command in play.commands][-1] is Stop
+
+
+def test_without_a_disk_nothing_is_reported_for_it() -> None:
+    play = joined()
+    assert play.ask(Say("one")) == []
+
+
+def test_left_posts_of_a_history_that_was_started_over_go_into_the_new_one_once_that_is_on_disk() -> None:
+    play = Play(kept=LEFT)
+    play.start()
+    play.resolve(m.NameState.SERVED)
+    play.welcome(log="other")
+    assert codes(play) == ["posts_left"]
+    new = f"{SESSION}-1"
+    assert writes(play) == [Write(1, "other", (Row(1, new, 1, "three"), Row(2, new, 2, "four")), (), True)]
+    assert [hello.session for hello in play.sent(m.Hello)] == [new]
+    play.welcome(log="other", members=None)
+    assert play.sent(m.Posts) == []
+    play.ask(PostsKept(1))
+    assert play.sent(m.Posts) == [m.Posts(1, ("three", "four"))]
+
+
+def test_a_lost_disk_is_told_once_and_nothing_is_written_any_more() -> None:
+    play = Play(kept=LEFT)
+    play.start()
+    play.resolve(m.NameState.SERVED)
+    play.welcome(log="other")
+    play.welcome(log="other", members=None)
+    (fault,) = play.ask(DiskLost("the disk is full"))
+    assert isinstance(fault, Fault)
+    assert fault.code == "outbox_failed"
+    assert fault.message.startswith("the disk is full; ")
+    assert play.sent(m.Posts) == [m.Posts(1, ("three", "four"))]
+    play.ask(Say("five"))
+    assert writes(play) == []
+
+
+def test_the_queue_is_listed_and_says_what_is_on_disk() -> None:
+    play = Play(kept=LEFT)
+    play.start()
+    play.ask(Say("new", 5))
+    lines = (QueueLine(1, "three", "sent", True, True), QueueLine(2, "four", "sent", True, True))
+    assert play.ask(AskQueue()) == [Queue((*lines, QueueLine(3, "new", "queued", False, False)))]
+    play.ask(PostsKept(1))
+    assert play.ask(AskQueue()) == [Queue((*lines, QueueLine(3, "new", "queued", True, False)))]
+    assert joined().ask(AskQueue()) == [Queue(())]
+
+
+def test_posts_are_dropped_one_by_one_or_all_and_each_has_its_outcome() -> None:
+    play = joined()
+    play.ask(Say("sent", "a"))
+    play.say("feed-1", m.Relocate(2, server("B"), ""))
+    play.ask(Say("one", "b"))
+    play.ask(Say("two", "c"))
+    refusal, dropped = play.ask(DropPosts(2))
+    assert refusal == Refusal(tag="b", code="dropped", message="dropped before it was sent", what="post")
+    assert dropped == Dropped((QueueLine(2, "one", "queued", False, False),))
+    assert [n["code"] for n in play.ask(DropPosts(2))] == ["not_waiting"]
+    *refusals, dropped = play.ask(DropPosts())
+    assert [(n["tag"], "may be posted" in n["message"]) for n in refusals] == [("a", True), ("c", False)]
+    assert [line.state for line in dropped["posts"]] == ["sent", "queued"]
+    assert play.ask(DropPosts()) == [Dropped(())]
+
+
+def test_one_of_several_that_were_sent_cannot_be_dropped_alone() -> None:
+    play = joined()
+    play.ask(Say("one"))
+    play.ask(Say("two"))
+    (refusal,) = play.ask(DropPosts(1))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.what) == ("sent", "drop")
+    play.ask(DropPosts(2))
+    assert play.told(Dropped)
+    play.say("room-1", m.Acked(1, (1, 2)))
+    assert [posted.seq for posted in play.told(Posted)] == [1]
+
+
+def test_dropping_while_live_begins_another_session_with_another_link() -> None:
+    play = joined()
+    play.ask(Say("one"))
+    play.ask(DropPosts())
+    assert [hello.session for hello in play.sent(m.Hello)] == [f"{SESSION}-1"]
+    play.ask(Say("two", 2))
+    assert play.say("room-1", m.Acked(1, (1,))) == []
+    play.welcome(members=None)
+    assert play.sent(m.Posts) == [m.Posts(1, ("two",))]
+    assert play.say("room-2", m.Acked(1, (2,))) == [Posted(tag=2, id=f"{ME}/{SESSION}-1/1", seq=2)]
 
 
 # --- members ---
@@ -1101,6 +1277,11 @@ INTENTS: list[Any] = [
     AskStatus(),
     HostServer(server="x"),  # type: ignore[arg-type]  # a plain id does
     EpochGranted(2),
+    AskQueue(),
+    DropPosts(1),
+    DropPosts(),
+    PostsKept(1),
+    DiskLost("why"),
     Quit(),
 ]
 MESSAGES: list[m.Message] = [
@@ -1154,10 +1335,13 @@ ANY_EVENT: st.SearchStrategy[Event] = st.one_of(
 
 @given(
     st.sampled_from(["new", "started", "resolved", "live"]),
+    st.sampled_from([None, LEFT]),
     st.lists(st.tuples(ANY_EVENT, st.integers(0, 3_000)), max_size=40),
 )
-def test_no_order_of_events_raises_or_sends_what_cannot_travel(stage: str, events: list[tuple[Event, int]]) -> None:
-    play = joined() if stage == "live" else Play()
+def test_no_order_of_events_raises_or_sends_what_cannot_travel(
+    stage: str, kept: Kept | None, events: list[tuple[Event, int]]
+) -> None:
+    play = joined(kept=kept) if stage == "live" else Play(kept=kept)
     if stage in ("started", "resolved"):
         play.start()
     if stage == "resolved":

@@ -382,18 +382,43 @@ def test_who_is_ignored_is_not_shown_in_the_room_nor_in_private() -> None:
 
 def test_the_queue_lists_what_has_no_outcome() -> None:
     model = joined()
-    model.entered("/queue", NOW_MS)
-    assert shown(model.room)[-1] == "remark nothing of yours waits"
     tell(model, notices.StateChanged("searching", 0))
     model.entered("first", NOW_MS)
     model.entered("/msg bo psst", NOW_MS)
-    model.entered("/queue", NOW_MS)
+    model.take()
+    assert model.entered("/queue", NOW_MS), "it needs no server"
+    assert asked(model) == [intents.AskQueue()]
+    tell(model, notices.Queue((notices.QueueLine(7, "first", "queued", kept=True, left=False),)))
     assert shown(model.current)[-1] == (
-        "remark 2 texts of yours not through yet: /  1  queued: first /  2  queued, to bo: psst"
+        "remark 2 texts of yours not through yet: /  7  queued: first /     queued, to bo: psst"
     )
-    tell(model, notices.Posted(1, "x/1", 1))
-    model.entered("/queue", NOW_MS)
-    assert "1 text of yours" in shown(model.current)[-1], "what is committed waits only for its place"
+    tell(model, outcome("delivered", 2), notices.Queue(()))
+    assert shown(model.current)[-1] == "remark nothing of yours waits"
+
+
+def test_what_is_dropped_is_told_together_and_marked_as_failed() -> None:
+    model = joined()
+    tell(model, notices.StateChanged("searching", 0))
+    model.entered("first", NOW_MS)
+    model.take()
+    assert model.entered("/queue drop", NOW_MS)
+    assert asked(model) == [intents.DropPosts()]
+    left = notices.QueueLine(1, "old", "sent", kept=False, left=True)
+    dropped = notices.Dropped((left, notices.QueueLine(2, "first", "queued", kept=False, left=False)))
+    tell(model, notices.Refusal(1, "dropped", "dropped before it was sent", "post"), dropped)
+    assert shown(model.room)[-2:] == [
+        "ana: first [failed]",
+        "remark dropped 2 posts of yours; 1 post had been sent before and may be posted all the same",
+    ]
+    assert model.unsent() == []
+    tell(model, notices.Refusal(None, "sent", "post 1 may have been sent", "drop"))
+    assert shown(model.room)[-1] == "error post 1 may have been sent"
+
+
+def test_what_an_earlier_start_left_is_told_and_no_error() -> None:
+    model = joined()
+    tell(model, notices.Fault("posts_left", "2 posts of yours are left"))
+    assert shown(model.room)[-1] == "remark 2 posts of yours are left"
 
 
 def test_an_export_collects_the_history_from_its_end_to_its_beginning() -> None:

@@ -100,6 +100,8 @@ def test_what_is_posted_is_proper_text_within_the_bound(line: str) -> None:
         ("/export tea time.txt", Export("tea time.txt")),
         ("/export ~/tea.jsonl ", Export("~/tea.jsonl")),
         ("/queue", ShowQueue()),
+        ("/queue drop", intents.DropPosts()),
+        ("/queue DROP  12", intents.DropPosts(12)),
         ("/close", Close()),
         ("/clear", Clear()),
         ("/set", Set(None, None)),

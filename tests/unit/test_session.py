@@ -634,6 +634,48 @@ def test_late_words_over_closed_links_mean_nothing() -> None:
     assert play.session.epoch == 4
 
 
+# --- another session of posts ---
+
+
+def test_posts_of_another_session_go_over_links_of_their_own() -> None:
+    play = live()
+    epoch = play.session.epoch
+    play.take(play.session.number_anew("t", play.now_ms))
+    assert play.phase is Phase.MOVING
+    assert list(play.open) == ["feed-2", "room-2"]
+    assert play.sent == [("room-2", play.session.hello)]
+    assert play.session.hello.session == "t"
+    assert play.said("room-1", Acked(1, (1,))) == []
+    (joined,) = play.said("room-2", welcome("A", epoch))
+    assert isinstance(joined, Joined)
+    assert not joined.moved
+    assert play.said("room-2", Acked(1, (1,))) == [Heard(Acked(1, (1,)))]
+
+
+def test_a_server_ahead_that_knows_the_old_session_is_left() -> None:
+    play = live()
+    play.said("feed-1", Prepare(4, server("B")))
+    play.take(play.session.number_anew("t", play.now_ms))
+    assert list(play.open) == ["feed-3", "room-3"]
+    assert play.open[LinkId("room-3")].endpoint == "tcp://A:1"
+
+
+def test_without_a_server_another_session_is_said_at_the_next_hello() -> None:
+    play = Play()
+    play.start()
+    assert play.take(play.session.number_anew("t", play.now_ms)) == []
+    assert play.commands == []
+    play.found("A", 3)
+    assert play.sent == [("room-1", play.session.hello)]
+    assert play.session.hello.session == "t"
+    play.take(play.session.number_anew("u", play.now_ms))
+    assert play.phase is Phase.MOVING
+    assert [(link, getattr(hello, "session", "")) for link, hello in play.sent] == [("room-2", "u")]
+    play.take(play.session.close())
+    play.take(play.session.number_anew("v", play.now_ms))
+    assert play.commands == []
+
+
 # --- the end ---
 
 
@@ -670,7 +712,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("timer"), st.integers(0, 4_000), TIMERS),
     st.tuples(st.just("down"), st.integers(0, 2), st.sampled_from(["room", "feed"])),
     st.tuples(st.just("found"), EPOCHS, SERVERS),
-    st.tuples(st.sampled_from(["unresolved", "free", "up", "refused"]), st.just(0), st.just(None)),
+    st.tuples(st.sampled_from(["unresolved", "free", "up", "refused", "anew"]), st.just(0), st.just(None)),
 )
 
 
@@ -692,6 +734,8 @@ def test_whatever_comes_the_invariants_hold(events: list[tuple[str, int, object]
                 play.resolved(Resolved(1, NameState.SERVED, reply, ()))
             case "unresolved", _:
                 play.take(play.session.unresolved(play.now_ms))
+            case "anew", _:
+                play.take(play.session.number_anew(f"s-{newest}", play.now_ms))
             case "free", _:
                 play.resolved(Resolved(1, NameState.FREE, None, ()))
             case "up", _:

@@ -11,9 +11,11 @@ from ui.wording import (
     QUEUE_LINES_MAX,
     Wording,
     action_of,
+    dropped_lines,
     joining_line,
     leaving_line,
     outage_line,
+    queue_answer,
     queue_lines,
     recovered_line,
     status_lines,
@@ -262,6 +264,28 @@ def test_what_waits_is_listed_with_a_number_each_and_within_a_bound() -> None:
     many = queue_lines([("", "", "x")] * (QUEUE_LINES_MAX + 5))
     assert len(many) == QUEUE_LINES_MAX + 2
     assert many[-1] == "and 5 more"
+
+
+def test_the_queue_is_listed_by_the_numbers_by_which_posts_can_be_dropped() -> None:
+    one = notices.QueueLine(3, "old\x1b", "sent", kept=True, left=True)
+    two = notices.QueueLine(14, "new", "queued", kept=False, left=False)
+    assert queue_answer(notices.Queue((one, two)), [("", "bo", "psst")]) == [
+        "3 texts of yours not through yet:",
+        " 3  sent, left from last time: old^[",
+        "14  queued: new",
+        "    to bo: psst",
+    ]
+    assert queue_answer(notices.Queue(()), []) == ["nothing of yours waits"]
+
+
+def test_what_was_dropped_is_told_in_one_line_that_promises_nothing() -> None:
+    sent = notices.QueueLine(3, "a", "sent", kept=False, left=True)
+    queued = notices.QueueLine(4, "b", "queued", kept=False, left=False)
+    assert dropped_lines(notices.Dropped(())) == ["there was nothing to drop"]
+    assert dropped_lines(notices.Dropped((queued,))) == ["dropped 1 post of yours"]
+    assert dropped_lines(notices.Dropped((sent, sent, queued))) == [
+        "dropped 3 posts of yours; 2 posts had been sent before and may be posted all the same"
+    ]
 
 
 NASTY = st.text(st.characters() | st.sampled_from("\x00\x07\r\n\x1b\x9b\u202e\u2028"))
