@@ -13,6 +13,7 @@ import msgspec
 from broker.digest import SPAN_ENTRIES, Chain
 from broker.store_folder import HISTORY, SUM_BYTES, damaged, failed, sum_of
 from broker.stored import HistoryDamaged, HistoryInUse, HistoryUnreadable, Session, StoreFailed, StoreFull
+from runtime import sqlite_file
 from wire import codec, limits
 from wire.errors import Malformed
 
@@ -130,19 +131,13 @@ def connect(folder: Path) -> sqlite3.Connection:
     ours = [(b"SQLite format 3\0", layout, _FORMAT, _APPLICATION_ID) for layout in _LAYOUTS]
     if len(header) != _HEADER.size or _HEADER.unpack(header) not in ours:
         raise damaged(folder, "its header is not that of a history of this version")
-    connection = sqlite3.connect(folder / HISTORY, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES_MAX}")
-        connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA secure_delete = OFF")  # what leaves the open span goes into a full one
-    except BaseException:  # whatever it is, it goes on to the caller; only the file is let go of
-        connection.close()
-        raise
-    return connection
+    pragmas = (
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        f"wal_autocheckpoint = {_LOG_PAGES_MAX}",
+        "secure_delete = OFF",  # what leaves the open span goes into a full one
+    )
+    return sqlite_file.connect(folder / HISTORY, pragmas, takes_lock=False)
 
 
 def load(folder: Path, connection: sqlite3.Connection) -> Content:
@@ -171,13 +166,9 @@ def load(folder: Path, connection: sqlite3.Connection) -> Content:
 
 
 def _load_facts(folder: Path, connection: sqlite3.Connection) -> Content:
-    kind = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    if kind != [_APPLICATION_ID, _FORMAT]:
-        raise damaged(folder, f"it is marked {kind}, one of this version {[_APPLICATION_ID, _FORMAT]}")
-    # Not for the rows, which are verified below: a page that two owners claim would be overwritten later.
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise damaged(folder, verdict.splitlines()[-1])
+    # The check is not for the rows, which are verified below: a page that two owners claim would be overwritten later.
+    if wrong := sqlite_file.what_is_wrong(connection, _APPLICATION_ID, _FORMAT, "one", "quick_check"):
+        raise damaged(folder, wrong)
     facts = dict(connection.execute("SELECT id, body FROM facts"))
     sealed, notes = facts.get(STATE, b""), facts.get(NOTES, b"")
     body, state_sum = sealed[:-SUM_BYTES], sealed[-SUM_BYTES:]

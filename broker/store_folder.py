@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from broker.stored import HistoryDamaged, HistoryInUse, HistoryUnreadable, StoreFailed, StoreFull
+from runtime.file_names import safe_name
 from wire.names import nick_key
 
 HISTORY = "history.sqlite"
@@ -20,8 +21,6 @@ TALLY = "tally"
 WORDS = "words.sqlite"  # an index for searching; it never outlives the process that made it
 
 STORES_MAX = 100  # chosen: histories of one service under one account; each running participant holds one
-_NAME_CHARS_MAX = 48  # of a folder's name, before what makes it unique; systems allow 255 bytes
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-.")
 
 _LOCK_TRIES = 20
 _LOCK_AGAIN_S = 0.05  # together a second: a participant that was killed a moment ago may still hold its store
@@ -41,7 +40,7 @@ def sum_of(data: bytes) -> bytes:
 
 def folder_for(data_dir: Path, service: str) -> Path:
     """Where all histories of a service are. Not made here."""
-    return data_dir / "histories" / _file_name(service)
+    return data_dir / "histories" / safe_name(service)
 
 
 def find(data_dir: Path, service: str, nick: str) -> list[Path]:
@@ -55,7 +54,7 @@ def find(data_dir: Path, service: str, nick: str) -> list[Path]:
         return []
     except OSError as error:
         raise HistoryUnreadable(f"{folder_for(data_dir, service)} cannot be read: {error.strerror}") from error
-    own = _file_name(nick_key(nick))
+    own = safe_name(nick_key(nick))
     visible = [name for name in names if not name.startswith(".")]
     visible.sort(key=lambda name: (name.rpartition("-")[0] != own, len(name), name))
     folders = (folder_for(data_dir, service) / name for name in visible[:STORES_MAX])
@@ -68,17 +67,9 @@ def free_folders(data_dir: Path, service: str, nick: str) -> Iterator[Path]:
     for remains in parent.glob(".*.old"):  # of somebody killed while erasing
         shutil.rmtree(remains, ignore_errors=True)
     for number in range(1, STORES_MAX + 1):
-        folder = parent / f"{_file_name(nick_key(nick))}-{number}"
+        folder = parent / f"{safe_name(nick_key(nick))}-{number}"
         if not folder.exists():
             yield folder
-
-
-def _file_name(name: str) -> str:
-    """A name for a file that differs where `name` does, even where case makes no difference."""
-    plain = "".join(char if char in _PLAIN else "_" for char in name)[:_NAME_CHARS_MAX]
-    if name and plain == name and not name.startswith("."):
-        return name
-    return f"{plain.lstrip('.')}~{blake2b(name.encode(), digest_size=6).hexdigest()}"
 
 
 # --- holding -------------------------------------------------------------------------------------------------------

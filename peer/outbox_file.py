@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from peer.outbox import Kept, Row, Write
+from runtime import sqlite_file
 from wire import limits
 from wire.errors import RelevoError
 
@@ -111,14 +112,8 @@ class OutboxFile:
     def _read(self) -> tuple[str, Kept]:
         """Everything in it, after everything about it was checked."""
         try:
-            kind = [
-                self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-            ]
-            if kind != [_APPLICATION_ID, _FORMAT]:
-                raise self._damaged(f"it is marked {kind}, an outbox of this version {[_APPLICATION_ID, _FORMAT]}")
-            verdict = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise self._damaged(verdict.splitlines()[-1])
+            if wrong := sqlite_file.what_is_wrong(self._connection, _APPLICATION_ID, _FORMAT, "an outbox"):
+                raise self._damaged(wrong)
             authors = self._connection.execute("SELECT peer, nick, log, digest FROM author").fetchall()
             found = self._connection.execute(
                 "SELECT place, session, counter, text, digest FROM posts ORDER BY place LIMIT ?",
@@ -208,20 +203,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     It is opened by SQLite alone: closing any other descriptor of it would give up the lock that another participant of
     this process may have on it.
     """
-    # One thread at a time uses it, but not always the same one: what is read at the start is read by the event loop's.
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # before all else: then there is no shared memory
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_KEPT}")
-        connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("BEGIN EXCLUSIVE")
-        connection.execute("COMMIT")
-    except BaseException:  # whatever it is, it goes on to the caller; only the file is let go of
-        connection.close()
-        raise
-    return connection
+    pragmas = ("journal_mode = WAL", f"journal_size_limit = {_LOG_BYTES_KEPT}")
+    return sqlite_file.connect(path, pragmas, takes_lock=True)
 
 
 def _is_whole(rows: Iterable[Row]) -> bool:

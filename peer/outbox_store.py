@@ -7,11 +7,9 @@ participant left when it was killed stays in its file until one of the same name
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import logging
 import queue
 import threading
-import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +17,12 @@ from pathlib import Path
 from peer.notices import Fault
 from peer.outbox import Kept, Write
 from peer.outbox_file import SUFFIX, OutboxBusy, OutboxDamaged, OutboxError, OutboxFile, move_aside
+from runtime.file_names import safe_name
 from wire import limits
 from wire.names import nick_key
 
 log = logging.getLogger("relevo.outbox")
 
-_STEM_CHARS_MAX = 80  # of a file's name, which may have 255 bytes on most disks
 _CLAIM_WAITS = 50  # of _CLAIM_WAIT_S: another participant that is just starting takes some milliseconds
 _CLAIM_WAIT_S = 0.02
 
@@ -64,7 +62,7 @@ def claim(folder: Path, service: str, nick: str) -> Claimed:
 
 def _take(room: Path, nick: str, faults: list[Fault]) -> OutboxFile:
     """The file to use. Of all others with posts in them the user is told."""
-    stem = file_stem(nick)
+    stem = safe_name(nick_key(nick))
     own: OutboxFile | None = None
     waiting: dict[str, int] = {}
     for path in sorted(room.glob(f"*{SUFFIX}"), key=_number)[: limits.OUTBOX_FILES_MAX]:
@@ -92,7 +90,7 @@ def _open(path: Path, nick: str, faults: list[Fault]) -> OutboxFile | None:
     except OutboxDamaged as error:
         log.error("%s", error)
         # Whoever it belongs to shall be told; that is not the one with another name.
-        if path.name.rpartition("-")[0] == file_stem(nick):
+        if path.name.rpartition("-")[0] == safe_name(nick_key(nick)):
             faults.append(Fault("outbox_damaged", f"{error}: what it had is not sent; it is {move_aside(path)} now"))
     except OutboxError as error:
         log.error("%s", error)
@@ -106,14 +104,6 @@ def _make(room: Path, stem: str, nick: str) -> OutboxFile:
         if not path.exists():
             return OutboxFile(path, nick)
     raise OutboxError(f"{room} has {limits.OUTBOX_FILES_MAX} files of {nick} already")
-
-
-def file_stem(nick: str) -> str:
-    """A nick as it can stand in a file's name, the same for each way to write it."""
-    stem = urllib.parse.quote(nick_key(nick), safe="")
-    if len(stem) <= _STEM_CHARS_MAX:
-        return stem
-    return f"{stem[: _STEM_CHARS_MAX // 2]}~{hashlib.sha256(stem.encode()).hexdigest()[: _STEM_CHARS_MAX // 2 - 1]}"
 
 
 def _number(path: Path) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from runtime import sqlite_file
 from wire.errors import RelevoError
 from wire.messages import Record
 from zdns.shared import Change, View
@@ -192,14 +193,8 @@ class SqliteStore:
     def _read(self) -> dict[str, bytes]:
         """Every row, after everything about the file was checked."""
         try:
-            kind = [
-                self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-            ]
-            if kind != [_APPLICATION_ID, _FORMAT]:
-                raise self._damaged(f"it is marked {kind}, a store of this version {[_APPLICATION_ID, _FORMAT]}")
-            verdict = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise self._damaged(verdict.splitlines()[-1])
+            if wrong := sqlite_file.what_is_wrong(self._connection, _APPLICATION_ID, _FORMAT, "a store"):
+                raise self._damaged(wrong)
             rows: dict[str, bytes] = {}
             for service, body, digest in self._connection.execute("SELECT service, body, digest FROM records"):
                 if digest != _digest(service, body) or not _is_record(service, body):
@@ -262,20 +257,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     if header != _HEADER:
         # SQLite would take an empty file for a new store, and forget every epoch ever granted.
         raise sqlite3.DatabaseError("its header is not that of a store")
-    # One thread at a time uses it, but not always the same one: saving happens beside the event loop.
-    connection = sqlite3.connect(path, timeout=_LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = TRUNCATE")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("BEGIN EXCLUSIVE")
-        connection.execute("COMMIT")
-    except BaseException:  # whatever it is, it goes on to the caller; only the file is let go of
-        connection.close()
-        raise
-    return connection
+    pragmas = ("journal_mode = TRUNCATE", "synchronous = FULL")
+    return sqlite_file.connect(path, pragmas, takes_lock=True, timeout_s=_LOCK_WAIT_S)
 
 
 def _is_record(service: str, body: bytes) -> bool:
