@@ -4,6 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 
+from broker.finding import is_found, words_of
 from wire import codec, limits
 from wire.errors import InvariantViolated
 from wire.messages import Entry
@@ -120,13 +121,12 @@ class History:
         Returns:
             The entries in seq order as a block, and the `before` to go on with (0: all were looked through).
         """
-        wanted = query.casefold().split()
+        words = words_of(query)
         start = min(head, before - 1 if before else head)
         found: list[bytes] = []
         size = 0
         for looked, entry in enumerate(self._backwards(start), start=1):
-            text, nick = entry.text.casefold(), entry.nick.casefold()
-            if all(word in text or word == nick for word in wanted):
+            if is_found(words, entry.text, entry.nick):
                 data = self._entries[entry.seq - 1]
                 size += len(data)
                 found.append(data)

@@ -23,10 +23,11 @@ from runtime import clock
 from ui import commands, files, palette
 from ui.export import Export
 from ui.faces import local_stamp
+from ui.hearing import Applied, Ask, Ring
 from ui.keymap import Keymap
 from ui.keys import UNREADABLE, KeyReader, Pasted, apart, is_lone
 from ui.line_editor import RowsEditor, Snapshot
-from ui.model import Applied, Ask, Model, Ring
+from ui.model import Model
 from ui.outlet import Outlet
 from ui.page import Page
 from ui.terminal import MainLoop, SharedLoop, TerminalScreen

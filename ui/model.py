@@ -7,7 +7,7 @@ from typing import Any
 from peer import intents
 from peer.outbox import FloodGate
 from ui import options, parse
-from ui.hearing import Applied, Ask, Effect, Found, Gate, Hearing, Panel, Ring, Schedule
+from ui.hearing import Applied, Hearing
 from ui.keymap import Keymap
 from ui.page import PENDING_MAX, Line, Page, State
 from ui.splitter import TooLong
@@ -29,8 +29,6 @@ from ui.wording import (
     stranger_sentence,
     topic_sentence,
 )
-
-__all__ = ["Applied", "Ask", "Effect", "Found", "Gate", "Model", "Panel", "Ring", "Schedule"]
 
 FETCH_WITHIN = 30  # so many lines before the end of what is there, more is fetched
 INTERRUPT_MS = 2_000  # the second Ctrl+C within this time leaves

@@ -11,8 +11,9 @@ from urwid.canvas import CanvasCombine, CanvasJoin, CompositeCanvas, SolidCanvas
 from urwid.text_layout import StandardTextLayout
 
 from ui import status_bar
+from ui.hearing import Found, Panel
 from ui.line_editor import RowsEditor, seen_as
-from ui.model import Found, Model, Panel
+from ui.model import Model
 from ui.page import Kind, Line, Log, Page, State
 from ui.palette import Signs, in_charset, loose_joiners, nick_attribute
 from ui.people import Person

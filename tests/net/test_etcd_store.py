@@ -231,8 +231,9 @@ def lease_of(cluster: etcd.Cluster, service: str, id_: str) -> int:
 
 
 async def until(condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-    while not await condition():
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while not await condition():
+            await asyncio.sleep(0.02)
 
 
 def test_the_silent_are_forgotten_by_all(cluster: etcd.Cluster, tea: str) -> None:

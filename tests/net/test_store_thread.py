@@ -267,8 +267,9 @@ async def test_in_quiet_moments_it_syncs_indexes_and_empties_the_log(
     listener = Listener()
     thread = StoreThread(lambda: new_store(folder), listener, sync_ms=1)
     thread.write([append_of(1, 1_200), Mark(1_200, b"")])
-    while await answer_of(thread, lambda store: (store.log_bytes, store.unindexed_count >= 500)) != (0, False):
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(DEADLINE_S):
+        while await answer_of(thread, lambda store: (store.log_bytes, store.unindexed_count >= 500)) != (0, False):
+            await asyncio.sleep(0.005)
     assert await answer_of(thread, lambda store: store._log_file is not None)
     assert (folder / WORDS).exists()
     assert await thread.close(DEADLINE_S) is None

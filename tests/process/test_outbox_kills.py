@@ -3,7 +3,6 @@
 import random
 import signal
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -111,8 +110,7 @@ def test_whoever_leaves_before_all_is_through_sends_the_rest_at_the_next_start(c
     ana.popen.send_signal(signal.SIGTERM)
     assert list(ana.rest())[-1]["event"] == "bye"
     assert ana.wait() == 75
-    while not any("What is left is sent at the next start." in line for line in ana.errors):
-        time.sleep(0.01)  # until its standard error has been read to the end
+    assert any("What is left is sent at the next start." in line for line in ana.all_errors())
     bo.signal(signal.SIGCONT)
     chat("ana", "--no-serve").ready()
     assert until_shown(bo, "last words") == ["last words"]

@@ -3,8 +3,9 @@
 from typing import Any
 
 from peer import intents, notices
+from ui.hearing import Ask, Effect, Ring
 from ui.keymap import Keymap
-from ui.model import Ask, Effect, Model, Ring
+from ui.model import Model
 from ui.page import Line, Page
 
 MINUTE_MS = 60_000
@@ -30,7 +31,7 @@ def ready(head: int = 0, members: tuple[str, ...] = ("ana", "bo", "cy")) -> noti
     return notices.Ready(name="ana", service="backend.com", epoch=3, server="bo", head=head, members=members, min_n=0)
 
 
-def new_model(flood_per_s: float = 0, invitation: str = "", **settings: Any) -> Model:
+def new_model(flood_per_s: float = 0, invitation: str = "", now_ms: int = NOW_MS, **settings: Any) -> Model:
     """Of somebody who is not in yet."""
     return Model(
         service="backend.com",
@@ -38,7 +39,7 @@ def new_model(flood_per_s: float = 0, invitation: str = "", **settings: Any) -> 
         stamp=stamp,
         settings={**SETTINGS, **settings},
         flood_per_s=flood_per_s,
-        now_ms=NOW_MS,
+        now_ms=now_ms,
         keymap=Keymap(),
         invitation=invitation,
     )

@@ -133,6 +133,13 @@ class Process:
             pass
         self.popen.wait(PATIENCE_S)
 
+    def all_errors(self, patience_s: float = PATIENCE_S) -> list[str]:
+        """What it wrote to its standard error, once that has been read to its end."""
+        reader = self._readers[1]
+        reader.join(patience_s)
+        assert not reader.is_alive(), f"{self.command[2:]} keeps its standard error open; so far: {self.errors}"
+        return self.errors
+
     def wait(self, patience_s: float = PATIENCE_S) -> int:
         """Its exit code."""
         try:

@@ -6,9 +6,10 @@ from urwid.testing import render_text
 
 from peer import notices
 from ui import commands, options
+from ui.hearing import Ask, Effect
 from ui.keymap import Keymap
 from ui.line_editor import RowsEditor
-from ui.model import Ask, Effect, Model
+from ui.model import Model
 from ui.palette import FINE, Signs
 from ui.view import Scroll, View
 

@@ -19,7 +19,8 @@ from tests.support.models import (
 )
 from ui import options
 from ui.export import Export
-from ui.model import INTERRUPT_MS, Applied
+from ui.hearing import Applied
+from ui.model import INTERRUPT_MS
 from ui.page import Kind
 from ui.pages import IDLE_MS, PAGES_MAX
 from ui.splitter import TooLong

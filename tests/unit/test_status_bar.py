@@ -1,40 +1,16 @@
 """ui.status_bar: what the status line says, and what it leaves out first where there is no room."""
 
-from typing import Any
-
 from peer import notices
-from ui.keymap import Keymap
+from tests.support.models import new_model
 from ui.model import Model
 from ui.page import Kind, Line, Log, State
 from ui.status_bar import Piece, fit, pieces
 from wire import limits
 
-SETTINGS: dict[str, Any] = {
-    "theme": "auto",
-    "colors": "auto",
-    "ascii": "auto",
-    "mouse": False,
-    "bell": True,
-    "joins": "smart",
-    "paste_lines": 3,
-}
-
-
-def stamp(_utc_ms: int) -> str:
-    return "2026-01-01 10:24"
-
 
 def model(*told: notices.AnyNotice) -> Model:
     """Of ana, with what she was told at time 0."""
-    one = Model(
-        service="backend.com",
-        dns=["localhost:8000"],
-        stamp=stamp,
-        settings=SETTINGS,
-        flood_per_s=0,
-        now_ms=0,
-        keymap=Keymap(),
-    )
+    one = new_model(now_ms=0)
     for notice in told:
         one.fold(notice, 0)
     return one
