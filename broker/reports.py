@@ -9,7 +9,10 @@ from wire.messages import ServerInfo
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What a server half is told at its start. `term_ms` 0: hands over only when asked to."""
+    """What a server half is told at its start. `term_ms` 0: hands over only when asked to.
+
+    `replicas`: followers that are wanted; `ephemeral`: the history is in memory only.
+    """
 
     service: str
     server_id: str
@@ -19,6 +22,8 @@ class ServerOptions:
     min_n: int = 0
     term_ms: int = limits.TERM_MS
     fresh: bool = False
+    replicas: int = limits.REPLICAS
+    ephemeral: bool = False
 
 
 @dataclass(frozen=True, slots=True)

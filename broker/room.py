@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from broker.history import History
+from broker.keeper import Keeper
 from broker.parking import Parking
 from wire import limits, names
 from wire.errors import RefusalCode
@@ -106,18 +107,27 @@ class Room:
         server: ServerInfo,
         epoch: int,
         history: History,
+        committed: int,
+        keeper: Keeper,
         state: RoomState,
         now_ms: int,
         utc_offset_ms: int,
     ) -> None:
-        """`utc_offset_ms` added to the monotonic time gives the wall clock that entries are labelled with."""
+        """Begin with what a predecessor had, or with nothing.
+
+        Args:
+            committed: up to which seq of `history` it is known to be so; what follows will be.
+            keeper: reads what is not in memory.
+            utc_offset_ms: added to the monotonic time gives the wall clock that entries are labelled with.
+        """
         self.service = service
         self.server = server
         self.epoch = epoch
         self.history = history
         self.phase = Phase.SERVING
         self.gate = Gate(min_n=state.min_n, open=state.open)
-        self.committed = history.head
+        self.committed = committed
+        self._keeper = keeper
         self.term_ms = state.term_ms
         self.moves: deque[Move] = deque(state.moves, maxlen=limits.MOVES_KEPT)
         self.next_handover_at_ms: int | None = None
@@ -128,9 +138,13 @@ class Room:
         self._seats: dict[str, _Seat] = {}
         self._by_route: dict[bytes, _Seat] = {}
         self._by_nick: dict[str, _Seat] = {}
-        self._uncommitted: deque[_Author] = deque()
+        # What a dead server had sent and perhaps not committed is committed by us, and acknowledged if its author asks.
+        self._uncommitted: deque[_Author] = deque(
+            _Author(entry.author, entry.session, entry.counter)
+            for entry in history.entries(committed + 1, history.head)
+        )
         self._changes: list[Change] = []
-        self._published = history.head if state.open else 0
+        self._published = committed if state.open else 0
         self._parked = Parking()
         self._beat_owed = True
         self._swept_at_ms = now_ms
@@ -150,6 +164,11 @@ class Room:
     def members(self) -> tuple[Member, ...]:
         """Those who take part, in order of arrival; guests are none."""
         return tuple(seat.member for seat in self._seats.values() if not seat.member.guest)
+
+    @property
+    def state_key(self) -> object:
+        """Another one whenever `state` has news."""
+        return (self._rev, self.gate.open, self.topic, self.topic_by, self.moves[-1].epoch if self.moves else 0)
 
     def state(self, now_ms: int) -> RoomState:
         """What a successor needs beyond the history."""
@@ -271,15 +290,14 @@ class Room:
 
     def _request(self, seat: _Seat, message: Message) -> list[Command]:
         match message:
-            case Search(ask, query, before, count):
-                block, more = self.history.search(query, before, count, self.visible)
-                answer: Message = Found(ask, more, block)
+            case Search():
+                return self._search(seat.route, message)
             case AskMembers(ask):
                 # A list covers the changes that have not been published yet, so they must not be told again.
                 return [*self._tell_changes(), Send(ROOM, self._members_are(ask), seat.route)]
             case Find(ask, nick):
                 found = self._by_nick.get(names.nick_key(nick))
-                answer = Located(ask, found.member) if found else _not_here(ask, nick)
+                answer: Message = Located(ask, found.member) if found else _not_here(ask, nick)
             case Relay(ask, to, call_up):
                 other = self._seats.get(to)
                 if other is not None and other.route:
@@ -409,14 +427,36 @@ class Room:
         if size > limits.TEXT_BYTES_MAX:
             why = f"a message has at most {limits.TEXT_BYTES_MAX} bytes, this one has {size}"
             return Refused(0, RefusalCode.TOO_LONG, why)
-        if self.history.bytes_count > limits.HISTORY_BYTES_MAX - limits.TEXT_BYTES_MAX - limits.KIB:
+        full = limits.HISTORY_BYTES_MAX - limits.TEXT_BYTES_MAX - limits.KIB
+        if self._keeper.volatile and self.history.bytes_count > full:
             why = f"the history of {self.service} is full ({limits.HISTORY_BYTES_MAX // limits.MIB} MiB)"
             return Refused(0, RefusalCode.HISTORY_FULL, why)
         return None
 
     def _fetch(self, route: bytes, fetch: Fetch) -> list[Command]:
-        count, block = self.history.block(fetch.first, self.visible, fetch.count)
-        return [Send(ROOM, Fetched(fetch.ask, fetch.first, count, self.visible, block), route)]
+        ask, first, count_max, visible = fetch.ask, fetch.first, fetch.count, self.visible
+
+        def answer(count: int, block: bytes) -> list[Command]:
+            return [Send(ROOM, Fetched(ask, first, count, visible, block), route)]
+
+        if 1 <= first < self.history.first and first <= visible and self._keeper.reads:
+            # Who gets no answer asks again.
+            return self._keeper.read(first, visible, count_max, answer, lambda _why: [])
+        return answer(*self.history.block(first, visible, count_max))
+
+    def _search(self, route: bytes, search: Search) -> list[Command]:
+        ask, visible = search.ask, self.visible
+
+        def answer(block: bytes, more: int) -> list[Command]:
+            return [Send(ROOM, Found(ask, more, block), route)]
+
+        def failed(why: str) -> list[Command]:
+            sentence = f"the history cannot be searched now: {why}"
+            return [Send(ROOM, Refused(ask, RefusalCode.STORE_FAILED, sentence[: limits.MESSAGE_CHARS_MAX]), route)]
+
+        if self._keeper.volatile:
+            return answer(*self.history.search(search.query, search.before, search.count, visible))
+        return self._keeper.search(search.query, search.before, search.count, visible, answer, failed)
 
     # --- members ---
 
@@ -475,6 +515,9 @@ class Room:
 
     def _publish(self) -> list[Command]:
         commands: list[Command] = []
+        if self.gate.open:
+            # What was kept back and is in memory no more is fetched by those who see that they lack it.
+            self._published = max(self._published, self.history.first - 1)
         while self.gate.open and self._published < self.committed:
             first = self._published + 1
             count, block = self.history.block(first, self.committed)

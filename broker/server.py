@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from broker.core import ServerCore
+from broker.disk import CLOSE_MS, Disk
 from broker.reports import (
     HostName,
     Listening,
@@ -23,6 +24,7 @@ from broker.reports import (
     StillLeaving,
     TurnedAway,
 )
+from broker.stored import DiskWord, DropStore, MakeStore, ReadStore, Restored, SearchStore, StoreBroken, WriteStore
 from runtime import process
 from runtime.driver import Driver
 from wire import limits
@@ -34,13 +36,20 @@ log = logging.getLogger("relevo.server")
 
 _ORDER_BYTES_MAX = 64 * limits.KIB
 
+# Events of notices about the disk; nothing ends with them, but people should know.
+DISK_FAILED = "disk_failed"
+HISTORY_DAMAGED = "history_damaged"
+DISK_EVENTS = (DISK_FAILED, HISTORY_DAMAGED)
+_DISK_NOTICES_MAX = 20  # chosen: more than a person reads
+
 
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line from a server half to whoever started it.
 
     `event`: listening (with `id`), serving or relieved (with `epoch`), granted (zdns has told of this `epoch`, whoever
-    serves in it), leaving (there is progress with the handover that comes before the end), failed (with the exit `code`
-    and a sentence).
+    serves in it), leaving (there is progress with the handover that comes before the end), disk_failed (what this
+    server holds of the history is in memory only; with a sentence), history_damaged (what an earlier run left is not
+    used; with a sentence), failed (with the exit `code` and a sentence).
     """
 
     event: str
@@ -51,7 +60,12 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """First line to a server half that runs as a child: all it needs to know."""
+    """First line to a server half that runs as a child: all it needs to know.
+
+    `server_id`: unless it goes on with a history that was another server's. `data_dir`: histories are in a folder of
+    it; None: in memory only. `holder`: the nick under which they are found again, which stays when the host is renamed;
+    empty: `name`.
+    """
 
     service: str
     server_id: str
@@ -65,6 +79,9 @@ class Settings(msgspec.Struct, frozen=True):
     advertise_host: str = "127.0.0.1"
     log_file: str | None = None
     log_level: str = "warning"
+    data_dir: str | None = None
+    holder: str = ""
+    replicas: int = limits.REPLICAS
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -79,49 +96,128 @@ class ServerHalf:
 
     def __init__(self, settings: Settings, tell: Callable[[Notice], None], *, needs_zdns: bool = False) -> None:
         """`needs_zdns`: end with exit code 69 when zdns is silent at the start, instead of trying on."""
+        self._settings = settings
         self._tell = tell
         self._needs_zdns = needs_zdns
         self._exit_code = EXIT_OK
+        self._disk = self._new_disk()
+        self._driver: Driver | None = None
+        self._told_of_disk: set[str] = set()
+        self._stop_asked = asyncio.Event()
+        self._running: asyncio.Task[int] | None = None
+
+    def start(self) -> None:
+        """Take up the history an earlier run left, bind, register, wait for the role."""
+        self._running = asyncio.create_task(self._run())
+
+    def rename(self, name: str) -> None:
+        """The host is called `name` now."""
+        self._settings = msgspec.structs.replace(self._settings, name=name)
+        if self._driver is not None:
+            self._driver.post(Asked(HostName(name)))
+
+    def stop(self) -> None:
+        """Hand over if we serve, leave zdns, end."""
+        self._stop_asked.set()
+        if self._driver is not None:
+            self._driver.post(Stopping())
+
+    async def done(self) -> int:
+        """Wait for the end, once started; returns the exit code."""
+        assert self._running is not None
+        return await asyncio.shield(self._running)
+
+    async def _run(self) -> int:
+        try:
+            restored = await self._restored()
+            if not self._stop_asked.is_set():
+                self._driver = self._new_driver(restored)
+                self._driver.start()
+                await self._driver.done()
+        except Exception as error:  # noqa: BLE001  # it is logged; nothing may reach the terminal
+            self._tell(Notice("failed", code=EXIT_INTERNAL, message=f"the server half stopped: {error}"))
+            self._exit_code = EXIT_INTERNAL
+        if self._disk is not None and (trouble := await self._disk.close(CLOSE_MS / 1000)) is not None:
+            log.error("%s", trouble)
+        return self._exit_code
+
+    def _new_driver(self, restored: Restored | None) -> Driver:
+        settings = self._settings
         options = ServerOptions(
             service=settings.service,
-            server_id=settings.server_id,
+            server_id=settings.server_id if restored is None else restored.opened.meta.server_id,
             name=settings.name,
             dns=settings.dns,
             serve_first=settings.serve_first,
             min_n=settings.min_n,
             term_ms=settings.term_ms,
             fresh=settings.fresh,
+            replicas=settings.replicas,
+            ephemeral=self._disk is None,
         )
-        self._driver = Driver(
-            ServerCore(options),
+        return Driver(
+            ServerCore(options, restored),
             bind_host=settings.bind_host,
             advertise_host=settings.advertise_host,
             on_report=self._reported,
         )
 
-    def start(self) -> None:
-        """Bind, register, wait for the role."""
-        self._driver.start()
+    # --- the disk ---
 
-    def rename(self, name: str) -> None:
-        """The host is called `name` now."""
-        self._driver.post(Asked(HostName(name)))
+    def _new_disk(self) -> Disk | None:
+        settings = self._settings
+        if settings.data_dir is None:
+            return None
+        return Disk(
+            Path(settings.data_dir),
+            settings.service,
+            settings.holder or settings.name,
+            settings.server_id,
+            deliver=self._disk_said,
+            on_damage=lambda sentence: self._tell_of_disk(HISTORY_DAMAGED, sentence),
+            failed=self._disk_broke,
+        )
 
-    def stop(self) -> None:
-        """Hand over if we serve, leave zdns, end."""
-        self._driver.post(Stopping())
-
-    async def done(self) -> int:
-        """Wait for the end; returns the exit code."""
+    async def _restored(self) -> Restored | None:
+        """What an earlier run left on disk; None also when we are to end before that is known."""
+        if self._disk is None or self._settings.fresh:
+            return None
+        opening = asyncio.create_task(self._disk.open())
+        stopping = asyncio.create_task(self._stop_asked.wait())
         try:
-            await self._driver.done()
-        except Exception as error:  # noqa: BLE001  # the driver has logged it; nothing may reach the terminal
-            self._tell(Notice("failed", code=EXIT_INTERNAL, message=f"the server half stopped: {error}"))
-            return EXIT_INTERNAL
-        return self._exit_code
+            await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return opening.result() if opening.done() else None
+        except Exception as error:
+            log.error("stopped by a bug while looking for a history", exc_info=error)
+            raise
+        finally:
+            opening.cancel()
+            stopping.cancel()
+
+    def _disk_said(self, word: DiskWord) -> None:
+        if isinstance(word, StoreBroken):
+            why = f"what this machine holds of the history is in memory only: {word.why}"
+            self._tell_of_disk(DISK_FAILED, why)
+        if self._driver is not None:
+            self._driver.post(Asked(word))
+
+    def _tell_of_disk(self, event: str, sentence: str) -> None:
+        """Once, however often the core tries again."""
+        if sentence not in self._told_of_disk and len(self._told_of_disk) < _DISK_NOTICES_MAX:
+            self._told_of_disk.add(sentence)
+            self._tell(Notice(event, message=sentence))
+
+    def _disk_broke(self, error: Exception) -> None:
+        if self._driver is not None:
+            self._driver.fail(error)
+
+    # --- what the core reports ---
 
     def _reported(self, notice: object) -> None:
         match notice:
+            case WriteStore() | ReadStore() | SearchStore() | MakeStore() | DropStore():
+                if self._disk is not None:
+                    self._disk.perform(notice)
             case Listening(server):
                 self._tell(Notice("listening", id=server.id))
             case Serving(epoch):

@@ -11,7 +11,7 @@ import msgspec
 from broker import finding, store_file, store_folder, word_index
 from broker.digest import SPAN_ENTRIES, Chain, next_link, span_of
 from broker.store_file import State, reading, trouble
-from broker.store_folder import HISTORY, SUM_BYTES, WORDS, Tally, damaged, failed, sum_of
+from broker.store_folder import HISTORY, SUM_BYTES, WORDS, Hold, Tally, damaged, failed, sum_of
 from broker.stored import (
     Append,
     Change,
@@ -104,10 +104,13 @@ class HistoryStore:
     @classmethod
     def create_for(cls, data_dir: Path, service: str, nick: str, log: str, server_id: str) -> "HistoryStore":
         """Make an empty store where `store_folder.find` will find it. Raises StoreFailed."""
-        for folder in store_folder.free_folders(data_dir, service, nick):
-            with contextlib.suppress(HistoryInUse):  # somebody of the same name took it just now: the next one
-                return cls.create(folder, service, log, server_id)
         parent = store_folder.folder_for(data_dir, service)
+        try:
+            for folder in store_folder.free_folders(data_dir, service, nick):
+                with contextlib.suppress(HistoryInUse):  # somebody of the same name took it just now: the next one
+                    return cls.create(folder, service, log, server_id)
+        except OSError as error:  # one may not even look
+            raise failed(parent, "could not be made", error) from error
         raise StoreFailed(f"{parent} holds {store_folder.STORES_MAX} histories of {nick}: delete some")
 
     @classmethod
@@ -162,21 +165,24 @@ class HistoryStore:
 
     def close(self) -> None:
         """Let go of the store. What was written is on the disk then, synced, unless the disk refuses."""
+        self.shut().let_go()
+
+    def shut(self) -> Hold:
+        """Close the store, but keep others from it."""
         self._drop_words()
         self._connection.close()
         if self._log_file is not None:
             os.close(self._log_file)
             self._log_file = None
-        os.close(self._tally)
+        return Hold(self._folder, self._tally)
 
     def erase(self) -> None:
         """Let go of the store and delete it. Raises StoreFailed: something of it is still there."""
-        keeps_hold = os.dup(self._tally)
+        hold = self.shut()
         try:
-            self.close()
-            store_folder.erase(self._folder)
+            hold.erase()
         finally:
-            os.close(keeps_hold)
+            hold.let_go()
 
     # --- what is in it ---
 

@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import struct
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,9 +20,6 @@ TALLY = "tally"
 WORDS = "words.sqlite"  # an index for searching; it never outlives the process that made it
 
 STORES_MAX = 100  # chosen: histories of one service under one account; each running participant holds one
-
-_LOCK_TRIES = 20
-_LOCK_AGAIN_S = 0.05  # together a second: a participant that was killed a moment ago may still hold its store
 
 _TALLY = struct.Struct(">8sQ16s")
 _TALLY_KIND = b"relevo\0\1"
@@ -44,21 +40,30 @@ def folder_for(data_dir: Path, service: str) -> Path:
 
 
 def find(data_dir: Path, service: str, nick: str) -> list[Path]:
-    """The stores of a service that nobody holds at the moment: those made under `nick` first, STORES_MAX at most.
+    """The stores of a service made under `nick`, also those in use: the one written to last first, STORES_MAX at most.
 
-    Somebody may still be quicker: then opening raises HistoryInUse, and the next is to be tried.
+    Raises:
+        HistoryUnreadable: the system does not let us look.
     """
+    own = safe_name(nick_key(nick))
+    parent = folder_for(data_dir, service)
     try:
-        names = sorted(entry.name for entry in os.scandir(folder_for(data_dir, service)) if entry.is_dir())
+        with os.scandir(parent) as entries:
+            names = [entry.name for entry in entries if entry.name.rpartition("-")[0] == own and entry.is_dir()]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise HistoryUnreadable(f"{folder_for(data_dir, service)} cannot be read: {error.strerror}") from error
-    own = safe_name(nick_key(nick))
-    visible = [name for name in names if not name.startswith(".")]
-    visible.sort(key=lambda name: (name.rpartition("-")[0] != own, len(name), name))
-    folders = (folder_for(data_dir, service) / name for name in visible[:STORES_MAX])
-    return [folder for folder in folders if not _is_held(folder)]
+        raise HistoryUnreadable(f"{parent} cannot be read: {error.strerror}") from error
+    folders = sorted((parent / name for name in names), key=lambda folder: (len(folder.name), folder.name))
+    return sorted(folders, key=_written_ns, reverse=True)[:STORES_MAX]
+
+
+def _written_ns(folder: Path) -> int:
+    """When a store was last written to."""
+    for name in (TALLY, HISTORY):
+        with contextlib.suppress(OSError):  # opening it will say what is wrong
+            return (folder / name).stat().st_mtime_ns
+    return 0
 
 
 def free_folders(data_dir: Path, service: str, nick: str) -> Iterator[Path]:
@@ -83,9 +88,7 @@ def hold(folder: Path) -> int:
         HistoryDamaged: there is a history, but no tally.
         HistoryUnreadable: there is no such store, or it cannot be opened for writing.
     """
-    for attempt in range(_LOCK_TRIES):
-        if attempt:
-            threading.Event().wait(_LOCK_AGAIN_S)
+    for _ in range(2):  # the first time it may just have been erased, or made anew
         try:
             tally = _lock(folder / TALLY, os.O_RDWR)
         except FileNotFoundError as error:
@@ -97,17 +100,6 @@ def hold(folder: Path) -> int:
         if tally is not None:
             return tally
     raise HistoryInUse(f"{folder} is in use by another participant")
-
-
-def _is_held(folder: Path) -> bool:
-    try:
-        tally = _lock(folder / TALLY, os.O_RDONLY)
-    except OSError:  # opening it will say what is wrong
-        return False
-    if tally is None:
-        return True
-    os.close(tally)
-    return False
 
 
 def _lock(path: Path, flags: int) -> int | None:
@@ -128,7 +120,7 @@ def _lock(path: Path, flags: int) -> int | None:
     return None
 
 
-# --- making and erasing --------------------------------------------------------------------------------------------
+# --- making, erasing, putting aside --------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -164,21 +156,68 @@ def draft(folder: Path) -> Iterator[tuple[Path, int]]:
         raise
 
 
-def erase(folder: Path) -> None:
-    """Delete a store that the caller holds.
+class Hold:
+    """A store that nobody has open, and that nobody can open, until it is let go of."""
 
-    Raises:
-        StoreFailed: it is still there, perhaps in part and then under another name.
-    """
-    remains = folder.with_name(f".{folder.name}.old")
-    try:
-        if remains.exists():
-            shutil.rmtree(remains)
-        folder.rename(remains)  # from here on nobody finds it, even if we are killed
-        shutil.rmtree(remains)
-        _sync_folder(folder.parent)
-    except OSError as error:
-        raise failed(folder, "could not be erased", error) from error
+    def __init__(self, folder: Path, tally: int) -> None:
+        """`tally`: the descriptor that holds it; ours from now on."""
+        self._folder = folder
+        self._tally = tally
+
+    def let_go(self) -> None:
+        """Others may have it."""
+        with contextlib.suppress(OSError):  # the descriptor is gone all the same
+            os.close(self._tally)
+
+    def _is_there(self) -> bool:
+        """It still is where it was: nobody has deleted it, and perhaps put another there."""
+        try:
+            return os.path.samestat(os.fstat(self._tally), (self._folder / TALLY).stat())
+        except FileNotFoundError:
+            return False
+
+    def erase(self) -> None:
+        """Delete it; it is still to be let go of.
+
+        Raises:
+            StoreFailed: it is still there, perhaps in part and then under another name.
+        """
+        remains = self._folder.with_name(f".{self._folder.name}.old")
+        try:
+            if self._is_there():
+                _remove(remains)
+                self._folder.rename(remains)  # from here on nobody finds it, even if we are killed
+                _remove(remains)
+                _sync_folder(self._folder.parent)
+        except OSError as error:
+            raise failed(self._folder, "could not be erased", error) from error
+
+    def put_aside(self) -> None:
+        """Give it a name under which people find it, but `find` does not; it is still to be let go of.
+
+        Raises:
+            StoreFailed: it is where it was.
+        """
+        try:
+            if self._is_there():
+                self._folder.rename(self._place_aside())
+                _sync_folder(self._folder.parent)
+        except OSError as error:
+            raise failed(self._folder, "could not be put aside", error) from error
+
+    def _place_aside(self) -> Path:
+        for number in range(1, STORES_MAX + 1):  # no name of a store has a plus in it
+            place = self._folder.with_name(f"aside+{self._folder.name}+{number}")
+            if not place.exists():
+                return place
+        raise StoreFailed(f"{self._folder.parent} holds {STORES_MAX} histories that were put aside: delete some")
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder, if it is there; somebody else may be doing the same."""
+    while folder.exists():
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
 
 def _sync_folder(folder: Path) -> None:

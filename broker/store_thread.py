@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from broker.store import HistoryStore
+from broker.store_folder import Hold, failed
 from broker.stored import (
     Append,
     Broke,
@@ -80,6 +81,8 @@ class StoreThread:
         self._last_number = 0
         self._stopping = False
         self._erasing = False
+        self._keeps_hold = False
+        self._hold: Hold | None = None
         self._dirty_since_ms: int | None = None
         self._checkpoint_bytes = _LOG_BYTES_QUIET
         self._ended: asyncio.Future[HistoryError | None] = self._loop.create_future()
@@ -91,6 +94,11 @@ class StoreThread:
     def waiting_bytes(self) -> int:
         """What is not yet written, about."""
         return self._waiting_bytes
+
+    @property
+    def ended(self) -> "asyncio.Future[HistoryError | None]":
+        """Done when the store is closed, or erased: with None, or with what went wrong."""
+        return self._ended
 
     def write(self, changes: Sequence[Change]) -> int:
         """Have changes written, in order; return the number by which Written or NotWritten will name them.
@@ -120,19 +128,38 @@ class StoreThread:
             self._asks.append(_Ask(work, answer))
             self._changed.notify()
 
+    def stop(self, *, erase: bool = False, keep_hold: bool = False) -> None:
+        """Begin to end: as `close`, which may still be awaited. What was said first about the end counts.
+
+        Args:
+            keep_hold: see `take_hold`.
+        """
+        with self._changed:
+            if self._stopping:
+                return
+            self._stopping, self._erasing, self._keeps_hold = True, erase, keep_hold
+            self._changed.notify()
+
     async def close(self, timeout_s: float, *, erase: bool = False) -> HistoryError | None:
         """Write what waits, answer what was asked, and close the store; with `erase`, delete it and write nothing.
 
         Returns:
             None, or what went wrong: also that the disk took longer than `timeout_s`.
         """
-        with self._changed:
-            self._stopping, self._erasing = True, erase
-            self._changed.notify()
+        self.stop(erase=erase)
         try:
             return await asyncio.wait_for(asyncio.shield(self._ended), timeout_s)
         except TimeoutError:
             return StoreFailed(f"the history could not be closed within {timeout_s:g} s: the disk is too slow")
+
+    def take_hold(self) -> Hold | None:
+        """From any other thread: wait for the end, and take over the hold that keeps others from the closed store.
+
+        There is one if `keep_hold` was said, or if the store could not be erased, and nobody else has taken it.
+        """
+        self._thread.join()
+        hold, self._hold = self._hold, None
+        return hold
 
     # --- on the thread ---
 
@@ -242,13 +269,21 @@ class StoreThread:
             self._tell(self._deliver, NotSynced(error))
 
     def _end(self, store: HistoryStore) -> HistoryError | None:
-        if not self._erasing:
-            store.close()
-            return None
+        folder = store.folder
         try:
-            store.erase()
-        except HistoryError as error:
-            return error
+            hold = store.shut()
+            if self._erasing:
+                try:
+                    hold.erase()
+                except HistoryError as error:  # nobody else may have it as long as we are here
+                    self._hold = hold
+                    return error
+            if self._keeps_hold:
+                self._hold = hold
+            else:
+                hold.let_go()
+        except OSError as error:
+            return failed(folder, "could not be closed", error)
         return None
 
     def _refuse(self, error: HistoryError) -> None:

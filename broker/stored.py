@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from broker.digest import Chain
+from wire import limits
 from wire.errors import RelevoError
 
 # --- what is written ---
@@ -109,6 +110,124 @@ class Broke:
 
 
 StoreEvent = Opened | NotOpened | Written | NotWritten | NotSynced | Broke
+
+# --- what a core and its disk say to each other; `store` is the core's own number of a store, and names it for good ---
+
+
+@dataclass(frozen=True, slots=True)
+class MakeStore:
+    """Order to the disk: make an empty store for the history `log`. What was opened or made before is dropped."""
+
+    store: int
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStore:
+    """Order to the disk: write these. Told by StoreWritten with this number or a higher one, or by StoreBroken."""
+
+    store: int
+    number: int
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStore:
+    """Order to the disk: the entries from `first` on, none after `last`, as one block within the block limits.
+
+    Told by StoreRead or StoreUnread with this `ask`. Sees every write that was ordered before it.
+    """
+
+    store: int
+    ask: int
+    first: int
+    last: int
+    count_max: int = limits.BLOCK_ENTRIES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class SearchStore:
+    """Order to the disk: as HistoryStore.search. Told by StoreSearched or StoreUnread with this `ask`."""
+
+    store: int
+    ask: int
+    query: str
+    before: int
+    count: int
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropStore:
+    """Order to the disk: let go of the store; `erase`: and delete it. Else what was ordered is written first."""
+
+    store: int
+    erase: bool
+
+
+DiskOrder = MakeStore | WriteStore | ReadStore | SearchStore | DropStore
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWritten:
+    """Everything up to the write with this number survives the death of the process."""
+
+    store: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBroken:
+    """It could not be made, written or synced: nothing more will be written to it, and `why` is for people."""
+
+    store: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRead:
+    """Answer to ReadStore: `count` entries (0: there is none at `first`) as a block."""
+
+    store: int
+    ask: int
+    count: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSearched:
+    """Answer to SearchStore: the entries found, and the `before` to go on with (0: all were looked through)."""
+
+    store: int
+    ask: int
+    block: bytes
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUnread:
+    """Answer to ReadStore or SearchStore: the disk could not, or too many were asking."""
+
+    store: int
+    ask: int
+    why: str
+
+
+DiskWord = StoreWritten | StoreBroken | StoreRead | StoreSearched | StoreUnread
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What an earlier run left on disk, to begin with: the store number 0 of the core that is given it.
+
+    `tail` is the end of the history, as blocks (first seq, count, block) that follow each other up to the head. It
+    begins where a span does (broker.digest), at the committed mark or before it, and holds at least
+    limits.TAIL_ENTRIES_MIN entries if there are so many.
+    """
+
+    opened: Opened
+    tail: tuple[tuple[int, int, bytes], ...]
+
 
 # --- how it fails: each error is a sentence for people ---
 

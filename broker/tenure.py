@@ -96,6 +96,7 @@ class Tenure:
         self._server: ServerInfo | None = None
         self._waiting_to_claim = False
         self._pending: Claim | None = None
+        self._is_renewing = False  # zdns is being asked: in a queue of such questions the one that counts would wait
 
     @property
     def epoch(self) -> int:
@@ -103,9 +104,8 @@ class Tenure:
         return self.record.epoch if self.record else 0
 
     @property
-    def alone(self) -> bool:
-        """Nobody else need hold an entry for it to be committed."""
-        return self.record is not None and len(self.record.in_sync) == 1
+    def _renew_ms(self) -> int:
+        return min(self.lease_ms // 3, limits.RENEW_MS_MAX)
 
     # --- doing ---
 
@@ -114,7 +114,9 @@ class Tenure:
         self._server = server
         if self._fresh and self._fresh_until_ms is None:
             self._fresh_until_ms = now_ms + FRESH_WAIT_LEASES * self.lease_ms
-        return self._ask(Register(0, limits.PROTOCOL, self._service, server))
+        # Whoever holds a copy tells under which record: zdns may have lost it.
+        record = self.record if self._held() else None
+        return self._ask(Register(0, limits.PROTOCOL, self._service, server, record))
 
     def hold(self, record: Record) -> None:
         """The role is ours now; called when the server begins to serve."""
@@ -142,18 +144,22 @@ class Tenure:
         if name == RENEW:
             if self.phase is Phase.OUTSIDE:
                 return self.register(self._server, now_ms)
-            return [
-                StartTimer(RENEW, self.lease_ms // 3),
-                *self._ask(Renew(0, self._service, self._server.id, self._held())),
-            ]
+            return [StartTimer(RENEW, self._renew_ms), *self.check()]
         self._waiting_to_claim = False
         if self.state is NameState.FREE and self.phase is Phase.STANDING_BY:
             return self._claim(ClaimKind.FIRST)
         return []
 
-    def reclaim(self) -> list[Command]:
-        """Ask for the role back: our successor died before it let go of our copy."""
-        return self._claim(ClaimKind.FAILOVER)
+    def check(self) -> list[Command]:
+        """Ask zdns at once how things are, and not only with the next renewal."""
+        if self._server is None or self._is_renewing:
+            return []
+        self._is_renewing = True
+        return self._ask(Renew(0, self._service, self._server.id, self._held()))
+
+    def claim_failover(self, *, unreachable: bool, from_disk: bool) -> list[Command]:
+        """Ask for the role of the active server: it is gone, and we are in sync."""
+        return self._claim(ClaimKind.FAILOVER, unreachable=unreachable, from_disk=from_disk)
 
     def forget_claim(self) -> None:
         """Our copy is gone: a claim whose answer is still out must not bring the role back."""
@@ -163,9 +169,10 @@ class Tenure:
 
     def answered(self, request: DnsRequest, reply: DnsReply, now_ms: int) -> tuple[list[Command], list[Verdict]]:
         """zdns answered a Register, Renew or Claim."""
+        self._is_renewing = self._is_renewing and not isinstance(request, Renew)
         match reply:
-            case Registered(_, lease_ms, state, record, standbys):
-                return self._registered(lease_ms, state, record, standbys, now_ms)
+            case Registered():
+                return self._registered(reply, now_ms)
             case Granted(_, record):
                 self.learn(record)
                 return [], self._judge(record)
@@ -174,6 +181,9 @@ class Tenure:
                 return self.register(self._server, now_ms), []
             case Refused(_, (RefusalCode.VERSION | RefusalCode.BAD_NAME) as code, message) if not self._held():
                 return [], [TurnedAway(code, message)]
+            case Refused(_, RefusalCode.BUSY) if isinstance(request, Claim) and request.kind is ClaimKind.FIRST:
+                self._waiting_to_claim = True
+                return [StartTimer(CLAIM, limits.TRANSFER_RETRY_MS)], []
             case Refused(record=Record() as record):
                 self.learn(record)
                 if isinstance(request, Claim):
@@ -184,18 +194,18 @@ class Tenure:
 
     def unanswered(self, request: DnsRequest) -> list[Command]:
         """zdns was silent, or would not register us now; what is repeated anyway is left to its timer."""
+        self._is_renewing = self._is_renewing and not isinstance(request, Renew)
         if isinstance(request, Register):
             return [StartTimer(RENEW, limits.DNS_BACKOFF_MAX_MS)]
         return []
 
-    def _registered(
-        self, lease_ms: int, state: NameState, record: Record | None, standbys: tuple[str, ...], now_ms: int
-    ) -> tuple[list[Command], list[Verdict]]:
+    def _registered(self, reply: Registered, now_ms: int) -> tuple[list[Command], list[Verdict]]:
+        state, record = reply.state, reply.record
         if self.phase is Phase.OUTSIDE:
             self.phase = Phase.STANDING_BY
-        self.lease_ms = max(30, lease_ms)
-        self.state, self.standbys = state, standbys
-        commands: list[Command] = [StartTimer(RENEW, self.lease_ms // 3)]
+        self.lease_ms = max(30, reply.lease_ms)
+        self.state, self.standbys = state, reply.standbys
+        commands: list[Command] = [StartTimer(RENEW, self._renew_ms)]
         verdicts: list[Verdict] = []
         if record is not None:
             newer = self.learn(record)
@@ -206,27 +216,41 @@ class Tenure:
             self._waiting_to_claim = False
             commands.append(StopTimer(CLAIM))
         if self.phase is Phase.STANDING_BY and not verdicts:
-            commands += self._seek(now_ms)
+            commands += self._seek(reply.wait_ms, now_ms)
         return commands, verdicts
 
-    def _seek(self, now_ms: int) -> list[Command]:
+    def _seek(self, wait_ms: int, now_ms: int) -> list[Command]:
         """Claim a name that nobody serves, if that is for us to do."""
-        if self.state is NameState.FREE and (self.record is None or self.record.ended):
-            if self._serve_first:
+        if self._held():
+            return []  # zdns has lost the record of what we hold, and has just been told of it
+        if self.state is NameState.FREE:
+            if self.record is not None and not self.record.ended:
+                wait_ms += self.lease_ms  # zdns has lost a record that we knew, and perhaps somebody comes who holds it
+            elif not self._serve_first:
+                wait_ms += limits.CLAIM_WAIT_MS
+            if wait_ms == 0:
                 return self._claim(ClaimKind.FIRST)
             if not self._waiting_to_claim:
                 self._waiting_to_claim = True
-                return [StartTimer(CLAIM, limits.CLAIM_WAIT_MS)]
+                return [StartTimer(CLAIM, wait_ms)]
         if self.state is NameState.ORPHANED and self._fresh_until_ms is not None:
             if now_ms <= self._fresh_until_ms:
                 return self._claim(ClaimKind.FRESH)
             self._fresh_until_ms = None
         return []
 
-    def _claim(self, kind: ClaimKind) -> list[Command]:
+    def _claim(self, kind: ClaimKind, *, unreachable: bool = False, from_disk: bool = False) -> list[Command]:
         assert self._server is not None
-        log = "" if kind is ClaimKind.FAILOVER else self._new_log()
-        self._pending = Claim(0, self._service, self._server, kind, self.epoch, log)
+        was = self._pending
+        if kind is ClaimKind.FAILOVER:
+            log = ""
+        elif was is not None and (was.kind, was.epoch) == (kind, self.epoch):
+            log = was.log  # that one is perhaps granted already: so it is the same one once more
+        else:
+            log = self._new_log()
+        self._pending = Claim(
+            0, self._service, self._server, kind, self.epoch, log, unreachable=unreachable, from_disk=from_disk
+        )
         return self._ask(self._pending)
 
     def _judge(self, record: Record) -> list[Verdict]:

@@ -99,6 +99,7 @@ class Client:
         serve_first: bool = False,
         min_n: int = 0,
         term_s: float = limits.TERM_MS / 1000,
+        replicas: int = limits.REPLICAS,
         fresh: bool = False,
         since: int | None = None,
         flood: float = limits.FLOOD_POSTS_PER_S,
@@ -117,15 +118,16 @@ class Client:
             name: the nick. None: the account's name, with a suffix if it is taken; a given one is refused if taken.
             guest: read and post without being listed or counted; a guest never serves.
             serve: have a server half, a child process, that takes its turn at serving.
-            serve_first, min_n, term_s, fresh: as the options of `relevo chat`.
+            serve_first, min_n, term_s, replicas, fresh: as the options of `relevo chat`.
             since: show the messages from this seq on; None: the newest page of the history.
             flood: posts a second this client lets through; 0: any number.
             patient: without zdns, or without anybody who may serve, say so in a `Fault` and go on looking until there
                 is one, however long that takes; otherwise the chat ends then.
             bind: own IP that others connect to; None: the one from which zdns is reached, bound on all.
-            data_dir: where posts that are not yet committed are kept, so that they survive this process and are sent
-                by the next one of the same `name` in the same room; a program that posts again by itself what was not
-                acknowledged would then post it twice. None, or a guest: they are kept in memory.
+            data_dir: where the server half keeps its copy of the history, so that the next one of the same `name` in
+                the same room goes on with it; and where posts that are not yet committed are kept, so that they
+                survive this process and are sent by that next one; a program that posts again by itself what was not
+                acknowledged would then post it twice. None: both are in memory only; a guest's posts always are.
             ephemeral: keep nothing on disk, whatever `data_dir` says.
             log_file: of the server half (with `-server` added to its name), and of this process if it has no log yet.
             log_level: debug, info, warning or error.
@@ -135,6 +137,8 @@ class Client:
         """
         if min_n < 0 or min_n > limits.MEMBERS_MAX:
             raise ValueError(f"min_n is between 0 and {limits.MEMBERS_MAX}, not {min_n}")
+        if replicas < 0 or replicas > limits.REPLICAS_MAX:
+            raise ValueError(f"replicas is between 0 and {limits.REPLICAS_MAX}, not {replicas}")
         if term_s < 0 or flood < 0:
             raise ValueError("term_s and flood are not negative")
         self._addresses = _addresses(dns)
@@ -158,11 +162,13 @@ class Client:
             fresh=fresh,
             patient=patient,
         )
-        self._outbox_dir = None if data_dir is None or ephemeral or guest else Path(data_dir) / "outbox"
+        self._data_dir = None if data_dir is None or ephemeral else Path(data_dir).absolute()
+        self._outbox_dir = None if self._data_dir is None or guest else self._data_dir / "outbox"
         self._store: OutboxStore | None = None
         self._keeps_posts = False
         self._serve_first = serve_first
         self._term_ms = round(term_s * 1000)
+        self._replicas = replicas
         self._fresh = fresh
         self._name = str(nick)
         self._pending: deque[notices.AnyNotice] = deque()
@@ -215,6 +221,7 @@ class Client:
                 self._server_settings(bind_host, advertise_host),
                 listens=self._server_listens,
                 granted=self._epoch_granted,
+                warns=self._server_warns,
                 fails=self._server_fails,
             )
             self._server.start()
@@ -471,6 +478,9 @@ class Client:
             advertise_host=advertise_host,
             log_file=None if log_file is None else str(log_file.with_name(f"{log_file.name}-server").absolute()),
             log_level=self._log_level,
+            data_dir=None if self._data_dir is None else str(self._data_dir),
+            holder=self._options.nick,
+            replicas=self._replicas,
         )
 
     def _server_listens(self, server_id: str) -> None:
@@ -478,6 +488,9 @@ class Client:
 
     def _epoch_granted(self, epoch: int) -> None:
         self._ask(intents.EpochGranted(epoch))
+
+    def _server_warns(self, event: str, sentence: str) -> None:
+        self._reported(notices.Fault(event, sentence))
 
     def _server_fails(self, sentence: str) -> None:
         self._reported(notices.Fault("server_failed", f"this participant will not serve: {sentence}"))

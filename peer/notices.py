@@ -197,8 +197,20 @@ class MoveLine(Struct, frozen=True):
     pause_ms: int = 0
 
 
+class FollowerLine(Struct, frozen=True):
+    """One follower in a `Status`. `lag`: the messages it lacks; `state`: linking | asked | copying | in sync."""
+
+    name: str
+    state: str
+    lag: int
+
+
 class Status(Notice, frozen=True, tag="status"):
-    """Answer to `status`. `next_handover_in_s` is None when none is planned; `remark` says why none can happen."""
+    """Answer to `status`. `next_handover_in_s` is None when none is planned.
+
+    `remark` says why something waits, or why no handover can happen; `replicas` is how many followers are wanted;
+    `disk` says what is wrong with the disk of the active server (empty: nothing).
+    """
 
     service: str
     epoch: int
@@ -214,6 +226,9 @@ class Status(Notice, frozen=True, tag="status"):
     next_handover_in_s: float | None
     handovers: tuple[MoveLine, ...]
     remark: str = ""
+    replicas: int = 0
+    followers: tuple[FollowerLine, ...] = ()
+    disk: str = ""
 
 
 class QueueLine(Struct, frozen=True):

@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 import broker
-from broker.server import Notice, Order, Settings
+from broker.disk import CLOSE_MS
+from broker.server import DISK_EVENTS, Notice, Order, Settings
 from runtime import clock
 from wire import limits
 from wire.exits import EXIT_CONFIG, EXIT_REFUSED, EXIT_VERSION
@@ -22,7 +23,9 @@ log = logging.getLogger("relevo.participant")
 RESTART_MS = 500  # chosen: a child that dies at once must not keep the machine busy. Doubles up to the next
 RESTART_MAX_MS = 30_000
 _HEALTHY_MS = 60_000  # a child that lived so long may be restarted as quickly as the first time
-_STOP_MARGIN_MS = 3_000  # over what the child itself allows a handover: to close its sockets, on a busy machine
+# Over what the child itself allows a handover: to close its sockets, on a busy machine, and its store.
+_STOP_MARGIN_MS = 3_000 + CLOSE_MS
+_WARNINGS_MAX = 20  # chosen: more than a person reads
 _TERMINATE_MS = 1_000
 _LINE_BYTES_MAX = 64 * limits.KIB
 # A child that ended so would end so again: zdns or its settings must change first.
@@ -33,7 +36,8 @@ class HostedServer:
     """Keeps one server half running. It shares our process group but neither our signals nor our terminal.
 
     Its life hangs on the pipe to its standard input: when that ends, because we stop it or because we die, it
-    hands over what it serves and ends. A restarted one is another server, with an id of its own.
+    hands over what it serves and ends. A restarted one is another server, with an id of its own, unless it finds the
+    history of an earlier one on disk: then it goes on as that one.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class HostedServer:
         *,
         listens: Callable[[str], None],
         granted: Callable[[int], None],
+        warns: Callable[[str, str], None],
         fails: Callable[[str], None],
     ) -> None:
         """Settle who is told what.
@@ -50,12 +55,15 @@ class HostedServer:
             settings: the first line to the child.
             listens: `listens(id)`: that server stands by now (empty: none does).
             granted: `granted(epoch)`: zdns has told it of an epoch, in which it or another one serves.
+            warns: `warns(event, sentence)`: something is wrong with its disk, and it goes on. Each sentence once.
             fails: `fails(sentence)`: it will not come back.
         """
         self._settings = settings
         self._listens = listens
         self._granted = granted
+        self._warns = warns
         self._fails = fails
+        self._warned: set[str] = set()
         self._told = settings.server_id
         self._failure = ""
         self._progress = False
@@ -177,11 +185,19 @@ class HostedServer:
                     self._progress = True
                 case "failed":
                     self._failure = notice.message
+                case event if event in DISK_EVENTS:
+                    self._warn(notice)
 
     def _tell(self, server_id: str) -> None:
         if server_id != self._told:
             self._told = server_id
             self._listens(server_id)
+
+    def _warn(self, notice: Notice) -> None:
+        """A child that was restarted would say the same again."""
+        if notice.message not in self._warned and len(self._warned) < _WARNINGS_MAX:
+            self._warned.add(notice.message)
+            self._warns(notice.event, notice.message)
 
     def _write(self, line: Settings | Order) -> None:
         if self._process is None or self._process.stdin is None or self._process.stdin.is_closing():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from peer.intents import AskHandover, AskHistory, AskSearch, AskStatus, AskWho, ChangeNick, GoAway, SetTopic, UserIntent
-from peer.notices import MoveLine, ServerLine, Status
+from peer.notices import FollowerLine, MoveLine, ServerLine, Status
 from peer.timeline import HistoryQuery, SearchQuery
 from wire import limits, names
 from wire import messages as wire_messages
@@ -180,4 +180,9 @@ def status_notice(report: StatusReport) -> Status:
             for move in report.moves
         ),
         remark=report.remark,
+        replicas=report.replicas,
+        followers=tuple(
+            FollowerLine(name=follower.name, state=follower.phase, lag=follower.lag) for follower in report.followers
+        ),
+        disk=report.disk,
     )

@@ -60,6 +60,7 @@ class _Timer:
     LOOK = "session.look"
     PING = "session.ping"
     SILENCE = "session.silence"
+    DOUBT = "session.doubt"
     AHEAD = "session.ahead"
 
 
@@ -98,11 +99,13 @@ class Phase(enum.Enum):
 _MOVES: dict[Phase, tuple[Phase, ...]] = {
     Phase.DETACHED: (Phase.RESOLVING, Phase.CLOSED),
     Phase.RESOLVING: (Phase.JOINING, Phase.MOVING, Phase.LIVE, Phase.CLOSED),  # MOVING, LIVE: word from the route ahead
-    Phase.JOINING: (Phase.LIVE, Phase.MOVING, Phase.RESOLVING, Phase.CLOSED),
+    Phase.JOINING: (Phase.LIVE, Phase.JOINING, Phase.MOVING, Phase.RESOLVING, Phase.CLOSED),  # JOINING: a later epoch
     Phase.LIVE: (Phase.LIVE, Phase.JOINING, Phase.MOVING, Phase.RESOLVING, Phase.CLOSED),  # JOINING: hello once more
-    Phase.MOVING: (Phase.LIVE, Phase.MOVING, Phase.RESOLVING, Phase.CLOSED),
+    Phase.MOVING: (Phase.LIVE, Phase.MOVING, Phase.JOINING, Phase.RESOLVING, Phase.CLOSED),
     Phase.CLOSED: (),
 }
+
+_DOUBTING = (Phase.LIVE, Phase.JOINING, Phase.MOVING)  # a server is believed in, and may have been replaced
 
 _STATES = {
     Phase.DETACHED: "searching",
@@ -206,6 +209,7 @@ class Session:
         self._left_ms = -1  # when the server that was left gave its last answer
         self._misses = 0  # since the last welcome
         self._stale_answers = 0
+        self._looks_out = False  # zdns is being asked
         self._routes_count = 0
         self._pings = 0
         self._commands: list[Command] = []
@@ -233,7 +237,7 @@ class Session:
         """Begin to look for the active server."""
         if self.phase is Phase.DETACHED:
             self._enter(Phase.RESOLVING)
-            self._happenings.append(Look())
+            self._look()
         return self._take()
 
     def number_anew(self, session: str, now_ms: int) -> Steps:
@@ -256,7 +260,9 @@ class Session:
                 self._commands.append(Send(route.room, Bye()))
                 self._close_route(route, _BYE_LINGER_MS)
             self._current = self._ahead = None
-            self._stop_timers(_Timer.HELLO, _Timer.JOIN, _Timer.LOOK, _Timer.PING, _Timer.SILENCE, _Timer.AHEAD)
+            self._stop_timers(
+                _Timer.HELLO, _Timer.JOIN, _Timer.LOOK, _Timer.PING, _Timer.SILENCE, _Timer.DOUBT, _Timer.AHEAD
+            )
             self._enter(Phase.CLOSED)
         return self._take()
 
@@ -264,6 +270,12 @@ class Session:
 
     def resolved(self, reply: DnsReply, now_ms: int) -> Steps:
         """zdns has answered."""
+        was_asked, self._looks_out = self._looks_out, False
+        if self.phase in _DOUBTING and was_asked and isinstance(reply, Resolved):
+            # We were only in doubt: a server we hear nothing of may be there all the same, unless there is a later one.
+            if reply.state is NameState.SERVED and reply.record is not None and reply.record.epoch > self.epoch:
+                self._found(reply.record, now_ms)
+            return self._take()
         if self.phase is not Phase.RESOLVING:
             return self._take()
         match reply:
@@ -284,6 +296,7 @@ class Session:
 
     def unresolved(self, now_ms: int) -> Steps:
         """zdns is silent. Perhaps the server is not: who was in before may come in again without zdns."""
+        self._looks_out = False
         if self.phase is Phase.RESOLVING:
             if self._known is not None and self._lived_epoch:
                 self._attach(self._known, self.epoch, Phase.JOINING, now_ms)
@@ -294,9 +307,10 @@ class Session:
 
     def granted(self, epoch: int) -> Steps:
         """zdns has told our server half of `epoch`: whoever pauses before it looks again need not."""
-        if self.phase is Phase.RESOLVING and epoch > self.epoch:
+        pauses = self.phase is Phase.RESOLVING or (self.phase is Phase.JOINING and self._lived_epoch > 0)
+        if pauses and epoch > self.epoch:
             self._stop_timers(_Timer.LOOK)
-            self._happenings.append(Look())
+            self._look()
         return self._take()
 
     def _found(self, record: Record, now_ms: int) -> None:
@@ -433,7 +447,7 @@ class Session:
             case _, _Timer.AHEAD:
                 self._drop_ahead()
             case Phase.RESOLVING, _Timer.LOOK:
-                self._happenings.append(Look())
+                self._look()
             case ((Phase.JOINING | Phase.MOVING), _Timer.JOIN) if current is not None:
                 left_ms = current.since_ms + limits.SILENCE_MS - now_ms
                 if left_ms > 0:
@@ -443,6 +457,8 @@ class Session:
             case Phase.LIVE, _Timer.PING if current is not None:
                 self._pings += 1
                 self._commands += [Send(current.room, Ping(self._pings)), StartTimer(_Timer.PING, limits.PING_MS)]
+            case ((Phase.LIVE | Phase.JOINING | Phase.MOVING), _Timer.DOUBT) if current is not None:
+                self._doubt(current, now_ms)
             case Phase.LIVE, _Timer.SILENCE if current is not None:
                 # A room that answers beside a dead feed, or the other way round, is as good as no server.
                 left_ms = min(current.room_heard_ms, current.feed_heard_ms) + limits.SILENCE_MS - now_ms
@@ -471,7 +487,31 @@ class Session:
             self._miss()  # it has published no address
             return
         self._say_hello(self._current)
-        self._commands.append(StartTimer(_Timer.JOIN, limits.SILENCE_MS))
+        self._commands += [
+            StartTimer(_Timer.JOIN, limits.SILENCE_MS),
+            StartTimer(_Timer.DOUBT, self._patience_ms),
+        ]
+
+    @property
+    def _patience_ms(self) -> int:
+        """How long a server may be silent without being doubted; one that we come back to was doubted before."""
+        returns = self.phase is Phase.JOINING and self.epoch == self._lived_epoch
+        return limits.DOUBT_AGAIN_MS if returns else limits.DOUBT_MS
+
+    def _doubt(self, route: _Route, now_ms: int) -> None:
+        """A server that says nothing may have been replaced without a word: see whether zdns knows of a later one."""
+        heard_ms = route.feed_heard_ms if self.phase is Phase.LIVE else route.since_ms
+        left_ms = heard_ms + self._patience_ms - now_ms
+        if left_ms > 0:
+            self._commands.append(StartTimer(_Timer.DOUBT, left_ms))
+            return
+        if self._lived_epoch and not self._looks_out:
+            self._look()
+        self._commands.append(StartTimer(_Timer.DOUBT, limits.DOUBT_AGAIN_MS))
+
+    def _look(self) -> None:
+        self._looks_out = True
+        self._happenings.append(Look())
 
     def _joined(self, route: _Route, welcome: Welcome, now_ms: int) -> None:
         if welcome.protocol != limits.PROTOCOL:
@@ -498,7 +538,11 @@ class Session:
         if self._ahead is None:
             self._stop_timers(_Timer.HELLO, _Timer.AHEAD)
         self._stop_timers(_Timer.JOIN, _Timer.LOOK)
-        self._commands += [StartTimer(_Timer.PING, limits.PING_MS), StartTimer(_Timer.SILENCE, limits.SILENCE_MS)]
+        self._commands += [
+            StartTimer(_Timer.PING, limits.PING_MS),
+            StartTimer(_Timer.SILENCE, limits.SILENCE_MS),
+            StartTimer(_Timer.DOUBT, limits.DOUBT_MS),
+        ]
         early, route.early = route.early, []
         self._happenings += [Heard(message) for message in early if getattr(message, "epoch", 0) == self.epoch]
 
@@ -508,22 +552,25 @@ class Session:
         route.welcomed = False
         route.since_ms = now_ms
         route.turned_down = 0
-        self._stop_timers(_Timer.PING, _Timer.SILENCE)
+        self._stop_timers(_Timer.PING, _Timer.SILENCE, _Timer.DOUBT)
         self._enter(Phase.JOINING)
         self._say_hello(route)
-        self._commands.append(StartTimer(_Timer.JOIN, limits.SILENCE_MS))
+        self._commands += [
+            StartTimer(_Timer.JOIN, limits.SILENCE_MS),
+            StartTimer(_Timer.DOUBT, limits.DOUBT_MS),
+        ]
 
     def _lose(self) -> None:
         """The server we were live at is gone: ask zdns at once. The route ahead stays: it may be the next one's."""
         self._leave_current()
-        self._stop_timers(_Timer.PING, _Timer.SILENCE)
+        self._stop_timers(_Timer.PING, _Timer.SILENCE, _Timer.DOUBT)
         self._enter(Phase.RESOLVING)
-        self._happenings.append(Look())
+        self._look()
 
     def _miss(self) -> None:
         """The server we wanted to join does not take us: ask zdns, a little later each time."""
         self._leave_current()
-        self._stop_timers(_Timer.JOIN)
+        self._stop_timers(_Timer.JOIN, _Timer.DOUBT)
         self._enter(Phase.RESOLVING)
         self._look_later()
 

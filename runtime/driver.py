@@ -64,7 +64,7 @@ class Driver:
         self._flushing = core if isinstance(core, FlushingCore) else None
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
-        self._links = Links(bind_host=bind_host, advertise_host=advertise_host, deliver=self.post, failed=self._fail)
+        self._links = Links(bind_host=bind_host, advertise_host=advertise_host, deliver=self.post, failed=self.fail)
         self._timers = Timers(self._timer_ran_out)
         self._events: deque[Event] = deque()
         self._turn_planned = False
@@ -100,6 +100,11 @@ class Driver:
         """
         return await asyncio.shield(self._done)
 
+    def fail(self, error: Exception) -> None:
+        """End because of a bug, here or in what works for the core beside us; `done` raises it."""
+        log.error("stopped by a bug in state %s", self._described, exc_info=error)
+        self._end("", error)
+
     # --- one turn ---
 
     def _turn(self) -> None:
@@ -115,7 +120,7 @@ class Driver:
                     self._log_transition("flush", commands)
                     self._perform(commands)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is a bug, and the process must not limp on
-            self._fail(error)
+            self.fail(error)
             return
         if self._events and not self._turn_planned and not self._ended:
             self._turn_planned = True
@@ -158,10 +163,6 @@ class Driver:
         self.post(TimerFired(name))
 
     # --- the end ---
-
-    def _fail(self, error: Exception) -> None:
-        log.error("stopped by a bug in state %s", self._described, exc_info=error)
-        self._end("", error)
 
     def _end(self, reason: str, error: Exception | None = None) -> None:
         if self._ended:

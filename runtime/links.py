@@ -181,7 +181,7 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
         options=_options(_ALL, _hwm(4_000), _PATIENT, _CONNECTS),
         monitored=True,
     ),
-    LinkKind.MOVE_BIND: LinkSpec(
+    LinkKind.COPY_BIND: LinkSpec(
         zmq.DEALER,
         binds=True,
         options=_options(_ALL, _DUMP_HWM, _PROMPT, _ONCE),
@@ -189,7 +189,7 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
         single_use=True,
         monitored=True,
     ),
-    LinkKind.MOVE_CONNECT: LinkSpec(
+    LinkKind.COPY_CONNECT: LinkSpec(
         zmq.DEALER,
         binds=False,
         options=_options(_ALL, _DUMP_HWM, _PROMPT, _ONCE),
@@ -728,7 +728,7 @@ class Links:
         at once and another one made at another port, which is cheaper than finding out by silence.
         """
         if event == zmq.EVENT_ACCEPTED:
-            if link.accepted and (link.kind is LinkKind.MOVE_BIND or not link.connection):
+            if link.accepted and (link.kind is LinkKind.COPY_BIND or not link.connection):
                 self._down(link, "somebody else connected as well")
             link.accepted.append(value)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -897,8 +897,8 @@ _READERS: Final[dict[LinkKind, Callable[[_Link], Event | None]]] = {
     LinkKind.ROOM_CONNECT: _read_plain,
     LinkKind.FEED_BIND: _read_subscription,
     LinkKind.FEED_CONNECT: _read_feed,
-    LinkKind.MOVE_BIND: _read_plain,
-    LinkKind.MOVE_CONNECT: _read_plain,
+    LinkKind.COPY_BIND: _read_plain,
+    LinkKind.COPY_CONNECT: _read_plain,
     LinkKind.TALK_BIND: _read_plain,
     LinkKind.TALK_CONNECT: _read_plain,
 }

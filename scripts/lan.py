@@ -63,13 +63,13 @@ def main() -> int:
             if ours.dns:
                 print(f"no zdns answers at {dns}. Is it running, and is its port reachable from here?", file=sys.stderr)
                 return EXIT_UNAVAILABLE
-            zdns = started.enter_context(Background("zdns", [*COMMAND, "dns", "--port", str(ours.port)]))
+            # A demo leaves nothing behind: else the room would wait for its talking participants the next time.
+            store = ["--store", "memory"] if ours.demo else []
+            zdns = started.enter_context(Background("zdns", [*COMMAND, "dns", "--port", str(ours.port), *store]))
             if not zdns.answers_at(dns):
                 return EXIT_UNAVAILABLE
             print(f"zdns started at port {ours.port}; it ends with this chat")
-            # Histories are in the memory of those who are in. If there are any, zdns hears of them before this
-            # has an effect; if not, the room of an earlier run would wait for its members for ever.
-            rest = ["--serve-first", "--fresh", *rest]
+            rest = ["--serve-first", *(["--ephemeral"] if ours.demo else []), *rest]
         host, _, port = dns.rpartition(":")
         shown = ours.dns or f"{local_address_towards(host)}:{port}"
         room = f" --server_uri {ours.server_uri}" if ours.server_uri else ""

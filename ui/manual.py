@@ -59,7 +59,10 @@ _EXIT_CODES = (
 
 _FILES = (
     ("$XDG_CONFIG_HOME/relevo/relevo.toml", "options; `--config FILE` or `RELEVO_CONFIG` names another file"),
-    ("$XDG_DATA_HOME/relevo/", "the records of zdns; `--data-dir` names another folder"),
+    (
+        "$XDG_DATA_HOME/relevo/",
+        "histories, posts that wait, and the records of zdns; `--data-dir` names another folder",
+    ),
     ("$XDG_STATE_HOME/relevo/log", "the log; `--log-file` names another file"),
     ("$RELEVO_HOME/", "when this is set, all of them are here"),
 )

@@ -30,6 +30,7 @@ from ui.inputs import StreamInput
 from ui.keymap import Keymap
 from ui.model import Model
 from ui.options import SETTABLE, CommandError, Settings
+from ui.safe_text import safe_line
 from wire import limits, names
 from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNAVAILABLE
 from wire.messages import Resolve
@@ -155,6 +156,9 @@ async def run_serve(settings: Settings, _arguments: argparse.Namespace, _log_fil
                 f" (zdns at {', '.join(settings['dns'])}); stop it with Ctrl+C",
                 flush=True,
             )
+        if notice.event in broker_server.DISK_EVENTS:
+            with contextlib.suppress(OSError):
+                print(f"relevo serve: {safe_line(notice.message)}", file=sys.stderr, flush=True)
         if notice.event == "failed":
             failures.append(notice.message)
 
@@ -178,6 +182,8 @@ def _server_half(settings: Settings) -> broker_server.Settings:
         fresh=settings["fresh"],
         bind_host=settings["bind"] or "0.0.0.0",
         advertise_host=settings["bind"] or process.local_address_towards(host),
+        data_dir=None if settings["ephemeral"] else str(Path(settings["data_dir"] or process.data_dir()).absolute()),
+        replicas=settings["replicas"],
     )
 
 
@@ -268,6 +274,7 @@ def _participant(settings: Settings, log_file: Path | None, **more: Any) -> Clie
         serve_first=settings["serve_first"],
         min_n=settings["min_n"],
         term_s=settings["term"],
+        replicas=settings["replicas"],
         fresh=settings["fresh"],
         flood=0 if piped and "flood" not in settings.given else settings["flood"],
         ephemeral=settings["ephemeral"],

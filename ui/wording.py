@@ -417,6 +417,7 @@ def status_lines(status: notices.Status, stamp: Stamp) -> list[str]:
         ("service", safe_line(status.service)),
         ("served by", f"{safe_line(status.active.name)}, epoch {status.epoch} ({listed(status.active.endpoints)})"),
         ("in sync", listed(status.in_sync)),
+        ("followers", _followers_text(status)),
         ("standbys", listed(status.standbys) or "none"),
         ("members", f"{len(status.members)}: {listed(status.members)}{gate}"),
         (
@@ -425,10 +426,23 @@ def status_lines(status: notices.Status, stamp: Stamp) -> list[str]:
         ),
         ("handovers", every + soon),
     ]
+    if status.disk:
+        rows.append(("disk", safe_line(status.disk)))
     if status.remark:
         rows.append(("remark", safe_line(status.remark)))
     lines = [f"{name:<10} {value}".rstrip() for name, value in rows]
     return lines + [_move_line(move, stamp) for move in status.handovers]
+
+
+def _followers_text(status: notices.Status) -> str:
+    """Who follows and what they lack; how many are wanted, when that is another number."""
+
+    def one(follower: notices.FollowerLine) -> str:
+        lag = f", lacks {counted(follower.lag, 'message')}" if follower.lag else ""
+        return f"{safe_line(follower.name)} ({safe_line(follower.state)}{lag})"
+
+    wanted = "" if len(status.followers) == status.replicas else f"; {status.replicas} wanted"
+    return (", ".join(map(one, status.followers)) or "none") + wanted
 
 
 def _move_line(move: notices.MoveLine, stamp: Stamp) -> str:

@@ -1,7 +1,7 @@
 """Every bound and interval, with its unit and its reason; relations are checked on import; pure."""
 
 # The protocol's own version. It goes into every hello; two sides that differ refuse each other by name.
-PROTOCOL = 2
+PROTOCOL = 3
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -53,6 +53,8 @@ REQUESTS_MAX = 64  # requests one participant may have waiting for an answer
 PARKED_BYTES_MAX = 32 * MIB  # what waits at a server that is sealed or not yet serving
 REV_GAP = 1_000_000  # more changes of presence than a server that fails at once can tell of
 HEARTBEAT_MS = 500
+DOUBT_MS = 1_100  # without a heartbeat, two are missing: zdns is asked whether somebody else serves by now, and again …
+DOUBT_AGAIN_MS = 200  # … after so long, while the old server is still believed in
 SILENCE_MS = 2_500  # without heartbeat or answer: the server is looked up anew. Five heartbeats
 PING_MS = 1_000
 SILENT_MS = 2_500  # without a ping: the member is told as silent. Two pings, and half of one for a busy machine
@@ -68,7 +70,11 @@ DNS_PORT = 8_000  # below the range from which systems take ephemeral ports, so 
 LEASE_MS = 3_000
 DNS_ATTEMPT_MS = 700  # one request's wait before the socket is thrown away and the next address tried
 DNS_BACKOFF_MS = 100  # doubles with each attempt up to the next
-DNS_BACKOFF_MAX_MS = 2_000
+DNS_BACKOFF_MAX_MS = 500
+RENEW_MS_MAX = 1_000  # between two renewals, whatever the lease
+# A zdns that knows nothing of a name gives it to nobody for so long after its start: its store may be new, or lost.
+# Long enough for whoever knows a record to be back: one more attempt that fails, the rest after it, and a question.
+GRACE_MS = 1_400
 DNS_DEADLINE_MS = 5_000  # then the asker is told that zdns is silent
 DNS_PENDING_MAX = 64  # requests one asker may have waiting
 SERVICES_MAX = 10_000
@@ -85,14 +91,31 @@ ETCD_VALUE_BYTES_MAX = 512 * KIB  # a record of 17 servers with the longest name
 # started at once on two cores registered within 300 ms of each other.
 CLAIM_WAIT_MS = 400
 
+# --- replication ---
+REPLICAS = 1  # followers that are kept unless somebody asks for another number
+IN_SYNC_MAX = 16  # the active server and its followers
+REPLICAS_MAX = IN_SYNC_MAX - 1
+KEEP_MS = 100  # between two signs of life of a leader; each is answered
+FOLLOWER_SILENT_MS = 300  # an unanswered sign of life, or entry: the follower is given up
+FOLLOWER_STALL_MS = 2_000  # it answers, but its disk gets nowhere: it is given up as well
+LEADER_SILENT_MS = 500  # without a sign of life: the leader is looked for, and its role claimed
+PROBE_MS = 300  # for a leader's port to refuse a connection, or to answer; then only its lease tells
+CLAIM_AGAIN_MS = 100  # a claim is repeated as long as the leader's lease lasts
+WINDOW_BYTES = 1 * MIB  # sent to a follower and not yet answered: four blocks
+WINDOW_BLOCKS = 64
+LINK_STEP_MS = 3_000  # without progress: a standby that was asked to follow is left out for a while
+STATE_EACH_MS = 100  # a room's members and topic go to the followers at most so often
+RECRUIT_MS = 500  # between two questions for a standby that could follow; whoever failed is left out so long
+RUNS_MAX = 64  # epochs a follower tells of; what is uncommitted is of very few
+TAIL_BYTES_MAX = 16 * MIB  # of a history on disk: what stays in memory, for followers and newcomers
+TAIL_ENTRIES_MIN = 4_096  # stays in memory whatever its size: what may be cut off is always among them
+
 # --- handover ---
 TERM_MS = 30_000
 HANDOVER_STEP_MS = 3_000  # without progress: the source gives up and serves on (before the transfer is asked for)
-CHUNKS_IN_FLIGHT = 4  # dump chunks sent and not yet credited: about a megabyte
 SEAL_WITHIN_ENTRIES = 500  # the source seals when so little is left to send
 PREPARE_MS = 60  # between prepare and seal: time for clients to connect ahead
 TAKE_OVER_POLL_MS = 150  # a target that is ready and hears nothing asks zdns this often
-PARTING_MS = 150  # for the last word between target and source to be read: some round trips
 TRANSFER_RETRY_MS = 100
 RELOCATE_REPEAT_MS = 250
 RELOCATE_REPEATS = 8
@@ -101,6 +124,7 @@ LEFT_OUT_MS = 10_000  # a target that failed is not picked for so long
 # Chosen: two targets may fail, whoever died has been missed by then (so the last one alone frees the name), and whoever
 # closed the window does not yet wonder what still runs.
 QUIT_HANDOVER_MS = 8_000
+PART_MS = 500  # a leaving follower waits so long to be let go
 
 # --- private talks ---
 TALKS_MAX = 64
@@ -124,6 +148,7 @@ assert FRAME_BYTES_MAX >= BLOCK_BYTES_MAX + TEXT_BYTES_MAX + KIB, "a block may e
 assert MEMBER_BYTES_MAX > 2 * ID_CHARS_MAX + 4 * NICK_CHARS_MAX + 4 * AWAY_CHARS_MAX + 64, "UTF-8 takes up to 4 bytes"
 assert FRAME_BYTES_MAX >= MEMBERS_MAX * MEMBER_BYTES_MAX + 4 * ROOM_TOPIC_CHARS_MAX + KIB, "a members list is one frame"
 assert SILENCE_MS >= 4 * HEARTBEAT_MS
+assert 2 * HEARTBEAT_MS < DOUBT_MS < SILENCE_MS
 assert MEMBER_DEADLINE_MS >= 4 * PING_MS
 assert SILENT_MS > 2 * PING_MS, "one lost ping is no silence"
 assert SILENT_MS + 2 * PING_MS < MEMBER_DEADLINE_MS, "who falls silent is told so, a sweep before it is lost at least"
@@ -132,3 +157,9 @@ assert QUIT_HANDOVER_MS > MEMBER_DEADLINE_MS + PING_MS + TRANSFER_RETRY_MS, "who
 assert DNS_DEADLINE_MS > 2 * DNS_ATTEMPT_MS
 assert TALK_SILENCE_MS > 2 * TALK_PING_MS
 assert SEAL_WITHIN_ENTRIES <= BLOCK_ENTRIES_MAX
+assert DNS_ATTEMPT_MS + DNS_BACKOFF_MAX_MS < GRACE_MS
+assert RENEW_MS_MAX < GRACE_MS
+assert FOLLOWER_SILENT_MS > 2 * KEEP_MS
+assert LEADER_SILENT_MS > 3 * KEEP_MS
+assert WINDOW_BYTES >= 2 * BLOCK_BYTES_MAX
+assert TAIL_ENTRIES_MIN >= 2 * POSTS_IN_FLIGHT_MAX

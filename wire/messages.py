@@ -50,7 +50,8 @@ class Record(_Record, frozen=True):
     `epoch` rises with each change of the active server, `version` with each change at all (the compare of
     compare-and-set). `log` names the history: a fresh start has another one. `in_sync` holds the servers
     that have every acknowledged message, the active one first. `ended`: the last one in the room left for good
-    and kept no copy; whoever comes next begins a new history, in a higher epoch.
+    and kept no copy; whoever comes next begins a new history, in a higher epoch. `volatile`: those of the in-sync
+    servers whose disk lacks something of what they have in memory: started again from it they are not in sync.
     """
 
     service: Service
@@ -58,8 +59,9 @@ class Record(_Record, frozen=True):
     version: Natural
     log: Id
     active: ServerInfo
-    in_sync: Annotated[tuple[ServerInfo, ...], Meta(min_length=1, max_length=16)]
+    in_sync: Annotated[tuple[ServerInfo, ...], Meta(min_length=1, max_length=limits.IN_SYNC_MAX)]
     ended: bool = False
+    volatile: Annotated[tuple[Id, ...], Meta(max_length=limits.IN_SYNC_MAX)] = ()
 
 
 class NameState(enum.IntEnum):
@@ -177,6 +179,14 @@ class CallUp(_Record, frozen=True):
     token: MaybeId = ""
 
 
+class FollowerState(_Record, frozen=True):
+    """One follower, as `status` tells it: in sync or catching up, and how many entries it lacks."""
+
+    name: NickText
+    phase: Sentence
+    lag: Natural
+
+
 class StatusReport(_Record, frozen=True):
     """What `relevo status` shows. Times in ms; `next_handover_ms`: until the next planned handover, -1: never."""
 
@@ -194,6 +204,9 @@ class StatusReport(_Record, frozen=True):
     next_handover_ms: Annotated[int, Meta(ge=-1, le=2**63 - 1)]
     moves: tuple[Move, ...]
     remark: Sentence = ""  # why no handover happens, when none can
+    replicas: Natural = 0  # followers that are wanted
+    followers: tuple[FollowerState, ...] = ()
+    disk: Sentence = ""  # what is wrong with the active server's disk; empty: nothing
 
 
 class Message(Struct, frozen=True, array_like=True):
@@ -229,12 +242,17 @@ class Resolve(Message, frozen=True, tag=10):
 
 
 class Register(Message, frozen=True, tag=11):
-    """A server half to zdns: I stand by (again). Idempotent. Answer: `Registered`."""
+    """A server half to zdns: I stand by (again). Idempotent. Answer: `Registered`.
+
+    `record`: the newest one it knows, told by a server that holds a copy under it: a zdns that has lost its own
+    takes up the newest it is told.
+    """
 
     ask: Ask
     protocol: Natural
     service: Service
     server: ServerInfo
+    record: Record | None = None
 
 
 class Renew(Message, frozen=True, tag=12):
@@ -275,7 +293,9 @@ class ClaimKind(enum.IntEnum):
 class Claim(Message, frozen=True, tag=14):
     """A server half to zdns: make me active. `epoch` is the one the claimer saw (0: none). Answer: `Granted`.
 
-    Asked again by the same server with the same `epoch` it gives the same answer.
+    Asked again by the same server with the same `epoch` it gives the same answer. With FAILOVER, `unreachable` says
+    that the active server's process is gone, as its port refuses connections: its lease need not be waited for.
+    `from_disk`: the claimer's copy is what an earlier run of it left on disk.
     """
 
     ask: Ask
@@ -284,14 +304,17 @@ class Claim(Message, frozen=True, tag=14):
     kind: ClaimKind
     epoch: Natural
     log: MaybeId = ""  # FIRST and FRESH: the name of the new history
+    unreachable: bool = False
+    from_disk: bool = False
 
 
 class Transfer(Message, frozen=True, tag=15):
     """The active server to zdns: `to` takes over. The one commit point of a handover. Answer: `Granted`.
 
-    The new record has epoch + 1 and `in_sync` = (to, the old active server). Asked again after it was granted
-    it gives the same answer. A refusal with the right epoch and version (`to` has no lease) raises the
-    version, so that no late repeat of the same request can ever be granted afterwards.
+    `to` must be in sync. The new record has epoch + 1 and the same in-sync servers, `to` first and the old active
+    one second. Asked again after it was granted it gives the same answer. A refusal with the right epoch and
+    version (`to` has no lease, or is not in sync) raises the version, so that no late repeat of the same request
+    can ever be granted afterwards.
     """
 
     ask: Ask
@@ -303,14 +326,18 @@ class Transfer(Message, frozen=True, tag=15):
 
 
 class SetInSync(Message, frozen=True, tag=16):
-    """The active server to zdns: these, me included, hold everything. Answer: `Granted`."""
+    """The active server to zdns: these, me included, hold everything, those of `volatile` in memory only.
+
+    Answer: `Granted`.
+    """
 
     ask: Ask
     service: Service
     server: Id
     epoch: Natural
     version: Natural
-    in_sync: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=16)]
+    in_sync: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=limits.IN_SYNC_MAX)]
+    volatile: Annotated[tuple[Id, ...], Meta(max_length=limits.IN_SYNC_MAX)] = ()
 
 
 class Leave(Message, frozen=True, tag=17):
@@ -338,13 +365,17 @@ class Resolved(Message, frozen=True, tag=20):
 
 
 class Registered(Message, frozen=True, tag=21):
-    """zdns to a server half: you stand by for so long; and how things are, so that a deposed server learns it."""
+    """zdns to a server half: you stand by for so long; and how things are, so that a deposed server learns it.
+
+    `wait_ms`: for so long the name is given to nobody, as this zdns has only just started and may have forgotten it.
+    """
 
     ask: Ask
     lease_ms: Natural
     state: NameState
     record: Record | None
     standbys: tuple[NickText, ...] = ()
+    wait_ms: Natural = 0
 
 
 class Picked(Message, frozen=True, tag=22):
@@ -487,11 +518,14 @@ class Bye(Message, frozen=True, tag=43):
 
 
 class LinkAsk(Message, frozen=True, tag=44):
-    """The active server to a standby's ROUTER: bind a DEALER for the handover `move`. Answer: `LinkAt` or `Refused`."""
+    """The active server to another one's ROUTER: bind a DEALER for the two of us. Answer: `LinkAt` or `Refused`.
+
+    `pair` names the link, and stands in every message on it.
+    """
 
     protocol: Natural
     service: Service
-    move: Id
+    pair: Id
     source: ServerInfo
 
 
@@ -506,9 +540,9 @@ class SetTopic(Message, frozen=True, tag=45):
 
 
 class LinkAt(Message, frozen=True, tag=54):
-    """A standby to the active server: connect here for `move`."""
+    """A standby to the active server: connect here for `pair`."""
 
-    move: Id
+    pair: Id
     endpoints: Endpoints
 
 
@@ -717,63 +751,117 @@ class Relocate(Message, frozen=True, tag=75):
 
 Feed = Published | Heartbeat | Presence | Opened | Prepare | Relocate
 
-# --- server to server, over a DEALER pair made for one handover ---
+# --- server to server, over a DEALER pair made for one leader and one follower; after a handover they change parts ---
 
 
-class Offer(Message, frozen=True, tag=80):
-    """Source to target: take my room. The target says hello with `Accept`, or declines.
+class Follow(Message, frozen=True, tag=98):
+    """The active server (the leader) to a follower, first: keep a copy of my history. Answer: `Following` or `Decline`.
 
-    `epoch` is the record's at the source; `number` counts the source's offers.
+    `record` is zdns', in whose epoch I lead; `number` counts my links of this epoch: of two the higher one is meant.
+    `state` is that of the room: whoever may take over has it from the beginning.
     """
 
-    move: Id
+    pair: Id
     service: Service
-    source: ServerInfo
-    epoch: Natural
+    leader: ServerInfo
+    record: Record
     number: Natural
-    log: Id
     head: Natural
     bytes: Natural
+    state: RoomState
 
 
-class Accept(Message, frozen=True, tag=81):
-    """Target to source: send me everything after seq `have`."""
+class Following(Message, frozen=True, tag=99):
+    """Follower to leader: I have a copy up to `have`, of which I know `committed` to be so. Answer: `Align`.
 
-    move: Id
+    `safe`: as in `Have`.
+    `runs`: which epochs the last part of it is of, as (epoch, first seq), in order; what is above `committed` is
+    covered (unless there are more than limits.RUNS_MAX). `volatile`: what I have is in memory only.
+    """
+
+    pair: Id
     have: Natural
+    committed: Natural
+    runs: Annotated[tuple[tuple[Natural, Natural], ...], Meta(max_length=limits.RUNS_MAX)]
+    safe: Natural
+    volatile: bool = False
 
 
-class Decline(Message, frozen=True, tag=82):
-    """Target to source: no, at any moment before `Ready`."""
+class Align(Message, frozen=True, tag=100):
+    """Leader to follower: our histories are the same up to `at`; cut off what you have above. The rest follows.
 
-    move: Id
-    reason: Sentence
+    `committed`: up to where all is so.
+    """
+
+    pair: Id
+    at: Natural
+    committed: Natural
 
 
-class Dump(Message, frozen=True, tag=83):
-    """Source to target: `count` entries from `first` on. Multipart: the entries are a frame of their own."""
+class Append(Message, frozen=True, tag=101):
+    """Leader to follower: `count` entries from `first` on, after one of `prev_epoch`; all up to `committed` is so.
+
+    Multipart: the entries are a frame of their own.
+    """
 
     has_block: ClassVar[bool] = True
-    move: Id
+    pair: Id
+    epoch: Natural
+    committed: Natural
     first: Natural
+    prev_epoch: Natural
     count: Natural
     block: bytes = b""
 
 
-class Credit(Message, frozen=True, tag=84):
-    """Target to source: I have everything up to `have`; go on."""
+class Keep(Message, frozen=True, tag=102):
+    """Leader to follower, every limits.KEEP_MS: I am there, and all up to `committed` is so. Answer: `Have`.
 
-    move: Id
+    `record` is the newest of zdns' I know; `state` is that of the room, None when it is as it was.
+    """
+
+    pair: Id
+    epoch: Natural
+    committed: Natural
+    record: Record
+    state: RoomState | None = None
+
+
+class Have(Message, frozen=True, tag=103):
+    """Follower to leader: everything up to `have` would survive my process (or is in memory, without a disk)."""
+
+    pair: Id
+    epoch: Natural
     have: Natural
 
 
+class Decline(Message, frozen=True, tag=82):
+    """Follower to leader: I shall not follow you, or no longer. What I have I keep until zdns has me off its list."""
+
+    pair: Id
+    reason: Sentence
+
+
+class Outdated(Message, frozen=True, tag=104):
+    """A server to one that would lead it in an older epoch: zdns has granted `record`; see for yourself."""
+
+    pair: Id
+    record: Record
+
+
+class Expect(Message, frozen=True, tag=106):
+    """Leader to follower: I am about to hand over to you, and clients come to you ahead. Keep what they say."""
+
+    pair: Id
+
+
 class Sealed(Message, frozen=True, tag=85):
-    """Source to target: nothing comes after `head`; `digest` is of the whole history.
+    """Leader to the follower it hands over to: nothing comes after `head`; `digest` is of the whole history.
 
     `version`: the record's, for which the transfer will be asked.
     """
 
-    move: Id
+    pair: Id
     head: Natural
     digest: bytes
     state: RoomState
@@ -783,44 +871,54 @@ class Sealed(Message, frozen=True, tag=85):
 
 
 class Ready(Message, frozen=True, tag=86):
-    """Target to source: my copy is whole (`digest` is mine).
+    """Follower to leader: my copy is whole (`digest` is mine).
 
     A promise: I keep it until I know what became of the transfer.
     """
 
-    move: Id
+    pair: Id
     digest: bytes
 
 
 class TakeOver(Message, frozen=True, tag=87):
-    """Source to target: zdns has granted `record`: you serve."""
+    """Leader to the follower that was `Ready`: zdns has granted `record`: you lead."""
 
-    move: Id
+    pair: Id
     record: Record
 
 
-class Took(Message, frozen=True, tag=88):
-    """Target to source: I serve in `epoch`; let go of your copy. Answer: `Released`."""
-
-    move: Id
-    epoch: Natural
-
-
 class Withdraw(Message, frozen=True, tag=89):
-    """Source to target: forget it; no transfer to you was or will be asked for under this `move`."""
+    """Leader to the follower that was sent `Expect` or `Sealed`: no transfer, after all. Follow on."""
 
-    move: Id
+    pair: Id
     reason: Sentence
 
 
-class Released(Message, frozen=True, tag=97):
-    """Source to target: I have let go of my copy, and never shall ask for the role back: commit without me."""
+class Dismiss(Message, frozen=True, tag=105):
+    """Leader to follower: you are off the in-sync list (`record` says so), or never were on it. Erase your copy."""
 
-    move: Id
+    pair: Id
+    record: Record
+    reason: Sentence
 
 
-ToTarget = Offer | Dump | Sealed | TakeOver | Released | Withdraw
-ToSource = Accept | Decline | Credit | Ready | Took
+# Both ends read all of it: a handover makes a leader of a follower, on the same link.
+Pair = (
+    Follow
+    | Following
+    | Align
+    | Append
+    | Keep
+    | Have
+    | Decline
+    | Outdated
+    | Expect
+    | Sealed
+    | Ready
+    | TakeOver
+    | Withdraw
+    | Dismiss
+)
 
 # --- client half to client half, over a PAIR made for one talk ---
 

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from wire.messages import DnsReply, DnsRequest, Feed, Message, Talk, ToClient, ToServer, ToSource, ToTarget
+from wire.messages import DnsReply, DnsRequest, Feed, Message, Pair, Talk, ToClient, ToServer
 from wire.names import LinkId
 
 
@@ -21,8 +21,8 @@ class LinkKind(enum.Enum):
     ROOM_CONNECT = "DEALER to a server half's ROUTER"
     FEED_BIND = "XPUB of a server half"
     FEED_CONNECT = "SUB to a server half's XPUB"
-    MOVE_BIND = "DEALER for one handover, target's end"
-    MOVE_CONNECT = "DEALER for one handover, source's end"
+    COPY_BIND = "DEALER between leader and follower, the end that binds"
+    COPY_CONNECT = "DEALER between leader and follower, the end that connects"
     TALK_BIND = "PAIR for one talk, binding end"
     TALK_CONNECT = "PAIR for one talk, connecting end"
     DNS_BIND = "the zdns port"
@@ -74,7 +74,7 @@ class LinkBound:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """The connection of a link stands (handshake done): CONNECT kinds, MOVE_BIND and TALK_BIND."""
+    """The connection of a link stands (handshake done): CONNECT kinds, COPY_BIND and TALK_BIND."""
 
     link: LinkId
 
@@ -209,8 +209,8 @@ READS: dict[LinkKind, Any] = {
     LinkKind.ROOM_BIND: ToServer,
     LinkKind.ROOM_CONNECT: ToClient,
     LinkKind.FEED_CONNECT: Feed,
-    LinkKind.MOVE_BIND: ToTarget,
-    LinkKind.MOVE_CONNECT: ToSource,
+    LinkKind.COPY_BIND: Pair,
+    LinkKind.COPY_CONNECT: Pair,
     LinkKind.TALK_BIND: Talk,
     LinkKind.TALK_CONNECT: Talk,
 }

@@ -23,15 +23,22 @@ def main() -> int:
     parser.add_argument("--store", choices=("sqlite", "memory"), default="sqlite", help="(default: %(default)s)")
     parser.add_argument("--data", type=Path, help="the file of records (default: zdns-PORT.sqlite in the data folder)")
     parser.add_argument("--lease", type=float, default=limits.LEASE_MS / 1000, metavar="SECONDS")
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=limits.GRACE_MS / 1000,
+        metavar="SECONDS",
+        help="how long after its start it gives no name away of which it has no record (default: %(default)s)",
+    )
     options = parser.parse_args()
-    lease_ms = round(options.lease * 1000)
-    if lease_ms <= 0 or not 0 <= options.port <= 65_535:
-        parser.error("a lease has to last, and a port is a number from 0 to 65535")
+    lease_ms, grace_ms = round(options.lease * 1000), round(options.grace * 1000)
+    if lease_ms <= 0 or grace_ms < 0 or not 0 <= options.port <= 65_535:
+        parser.error("a lease has to last, a grace is not negative, and a port is a number from 0 to 65535")
     process.set_up_logging("warning", to_stderr=True)
     path = options.data or process.data_dir() / f"zdns-{options.port}.sqlite"
     try:
         with contextlib.closing(MemoryStore() if options.store == "memory" else SqliteStore(path)) as store:
-            asyncio.run(_run(options.host, options.port, store, lease_ms))
+            asyncio.run(_run(options.host, options.port, store, lease_ms, grace_ms))
     except LinkError as error:
         print(f"zdns: {error}", file=sys.stderr)
         return EXIT_UNAVAILABLE
@@ -41,8 +48,8 @@ def main() -> int:
     return 0
 
 
-async def _run(host: str, port: int, store: Store, lease_ms: int) -> None:
-    task = asyncio.ensure_future(run_dns(host, port, store, lease_ms, _say_where))
+async def _run(host: str, port: int, store: Store, lease_ms: int, grace_ms: int) -> None:
+    task = asyncio.ensure_future(run_dns(host, port, store, lease_ms, _say_where, grace_ms=grace_ms))
 
     def end() -> None:
         task.cancel()

@@ -8,7 +8,7 @@ served meanwhile, and a slow disk costs those who wait for it rather than ending
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
@@ -17,7 +17,7 @@ from typing import Protocol
 from runtime import clock
 from wire import limits
 from wire.errors import RefusalCode
-from wire.messages import DnsReply, DnsRequest, Record, Refused
+from wire.messages import DnsReply, DnsRequest, Record, Refused, Register
 from zdns.registry import Registry
 from zdns.stores import Store, StoreDoubtful, StoreError
 
@@ -63,14 +63,15 @@ class Desk(Protocol):
 class OwnDesk:
     """The desk of the only zdns of its store. Invariant: no answer leaves that tells of a record not on disk."""
 
-    def __init__(self, store: Store, lease_ms: int, rng: Random, answer: Answer) -> None:
-        """Make it inside a running loop; `store` stays the caller's to close."""
+    def __init__(self, store: Store, lease_ms: int, rng: Random, answer: Answer, *, grace_ms: int) -> None:
+        """Make it inside a running loop; `store` stays the caller's to close. `grace_ms`: see Registry."""
         self._store = store
         self._lease_ms = lease_ms
+        self._grace_ms = grace_ms
         self._rng = rng
         self._send = answer
         self._loop = asyncio.get_running_loop()
-        self._registry = Registry([], lease_ms, clock.monotonic_ms(), rng=rng)
+        self._registry = self._make_registry([])
         # One thread: a store is used by one at a time.
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="zdns-store")
         self._waiting: deque[Asked] = deque()
@@ -80,7 +81,7 @@ class OwnDesk:
     async def open(self) -> None:
         """Read the records. Raises StoreError."""
         records = await self._loop.run_in_executor(self._pool, self._store.load)
-        self._registry = Registry(records, self._lease_ms, clock.monotonic_ms(), rng=self._rng)
+        self._registry = self._make_registry(records)
 
     def take(self, asked: Asked) -> None:
         """Put a request at the end of the queue; when that is full it gets no answer."""
@@ -114,6 +115,10 @@ class OwnDesk:
         """Wait for the disk."""
         self._pool.shutdown(cancel_futures=True)
 
+    def _make_registry(self, records: Sequence[Record]) -> Registry:
+        now_ms = clock.monotonic_ms()
+        return Registry(records, self._lease_ms, now_ms, rng=self._rng, grace_ms=self._grace_ms)
+
     async def _reply(self, asked: Asked) -> DnsReply:
         request = asked.request
         # The time at which it came counts: while others wait for the disk nobody's lease runs out unseen.
@@ -131,6 +136,8 @@ class OwnDesk:
             return not_written(request, error)
         self._registry.adopt(decision.record)
         log.info("%s by %s", described(decision.record), named(request))
+        if isinstance(request, Register):
+            log.warning("this store did not have it; a server told of it: %s", described(decision.record))
         return decision.reply
 
 
@@ -162,7 +169,8 @@ def named(request: DnsRequest) -> str:
 def described(record: Record) -> str:
     """A record in the log."""
     in_sync = ",".join(server.id for server in record.in_sync)
+    volatile = f" volatile={','.join(record.volatile)}" if record.volatile else ""
     return (
         f"service={record.service} epoch={record.epoch} version={record.version} "
-        f"active={record.active.id} in_sync={in_sync}"
+        f"active={record.active.id} in_sync={in_sync}{volatile}"
     )

@@ -36,6 +36,7 @@ class DnsServer:
         store: Store | SharedStore,
         lease_ms: int = limits.LEASE_MS,
         *,
+        grace_ms: int = limits.GRACE_MS,
         rng: Random | None = None,
     ) -> None:
         """Make it inside a running loop.
@@ -45,6 +46,7 @@ class DnsServer:
             port: 0 for any free one.
             store: stays the caller's to close.
             lease_ms: how long a server that does not renew is thought to be there.
+            grace_ms: for so long no name is given away of which `store` knows nothing; not with a shared one.
             rng: draws the standbys that are picked.
         """
         if lease_ms <= 0:
@@ -60,7 +62,7 @@ class DnsServer:
         if isinstance(store, SharedStore):
             self._desk = SharedDesk(store, lease_ms, rng, self._answer)
         else:
-            self._desk = OwnDesk(store, lease_ms, rng, self._answer)
+            self._desk = OwnDesk(store, lease_ms, rng, self._answer, grace_ms=grace_ms)
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._endpoint = ""
         self._awake_ms = clock.monotonic_ms()
@@ -160,7 +162,13 @@ class DnsServer:
 
 
 async def run_dns(
-    host: str, port: int, store: Store | SharedStore, lease_ms: int, on_listening: Callable[[str], object]
+    host: str,
+    port: int,
+    store: Store | SharedStore,
+    lease_ms: int,
+    on_listening: Callable[[str], object],
+    *,
+    grace_ms: int = limits.GRACE_MS,
 ) -> None:
     """Run one zdns until cancelled; see `DnsServer`.
 
@@ -168,7 +176,7 @@ async def run_dns(
         LinkError: nobody can listen at `host`:`port`; the sentence names it.
         StoreError: the store cannot be read, or it is unknown whether a record was saved.
     """
-    await DnsServer(host, port, store, lease_ms).run(on_listening)
+    await DnsServer(host, port, store, lease_ms, grace_ms=grace_ms).run(on_listening)
 
 
 def _why(error: LinkError | OSError) -> str:

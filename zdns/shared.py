@@ -208,7 +208,8 @@ def judge(view: View, request: DnsRequest, now_ms: int, *, lease_ms: int, lease:
     row = view.rows.get(record_key(view.service))
     if row is not None and isinstance(row.value, Damaged):
         return Verdict(Refused(request.ask, RefusalCode.STORE_FAILED, damage(view)[: limits.MESSAGE_CHARS_MAX]))
-    registry = Registry([], lease_ms, now_ms, rng=rng)
+    # What the store has is all there is to know: nobody has to tell, and nobody may.
+    registry = Registry([], lease_ms, now_ms, rng=rng, takes_up=False)
     registry.share(view.service, view.record, ((one.server, one.has_copy) for one in view.present), now_ms)
     decision = registry.decide(request, now_ms)
     changes: list[Change] = []

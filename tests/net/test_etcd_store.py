@@ -128,11 +128,28 @@ def test_what_one_zdns_is_told_another_knows_at_once(cluster: etcd.Cluster, tea:
             assert await ask(other, resolve(tea)) == Resolved(1, NameState.SERVED, record, ())
             await ask(one, register(tea, B))
             assert await ask(other, Pick(0, tea, "a")) == Picked(1, B)
+            record = await granted(one, SetInSync(0, tea, "a", 1, record.version, ("a", "b"), ("b",)))
             record = await granted(other, Transfer(0, tea, "a", 1, record.version, "b"))
+            assert (record.in_sync, record.volatile) == ((B, A), ("b",))
             assert await ask(one, resolve(tea)) == Resolved(1, NameState.SERVED, record, ("ana",))
             assert await ask(one, Leave(0, tea, "a")) == Done(1)
             renewed = await ask(other, Renew(0, tea, "b", "log"))
             assert renewed == Registered(1, LEASE_MS, NameState.SERVED, record, ())
+
+    scene(play)
+
+
+def test_what_is_told_of_a_record_counts_for_nothing_and_nobody_waits_for_it(cluster: etcd.Cluster, tea: str) -> None:
+    async def play() -> None:
+        async with zdns(cluster.addresses) as one, zdns(cluster.addresses) as other:
+            told = Register(0, limits.PROTOCOL, tea, B, Record(tea, 7, 12, "log", B, (B, A)))
+            assert await ask(one, told) == Registered(1, LEASE_MS, NameState.FREE, None, ("bo",))
+            record = await granted(other, first(tea, A))
+            assert record.epoch == 1
+            assert await ask(other, told) == Registered(1, LEASE_MS, NameState.SERVED, record, ("bo",))
+            assert isinstance(await ask(one, Renew(0, tea, "a", "log")), Registered), (
+                "it need not register here as well"
+            )
 
     scene(play)
 
@@ -183,12 +200,14 @@ def test_the_same_request_at_two_zdns_at_once_has_the_same_answer(cluster: etcd.
 
             record = await both(first(tea, A))
             await asyncio.gather(ask(one, register(tea, B)), ask(other, register(tea, B)))
+            record = await both(SetInSync(0, tea, "a", 1, record.version, ("a", "b")))
             for number in range(12):
                 source, target = (A, B) if number % 2 == 0 else (B, A)
                 record = await both(Transfer(0, tea, source.id, record.epoch, record.version, target.id))
                 assert (record.epoch, record.active) == (number + 2, target)
-                record = await both(SetInSync(0, tea, target.id, record.epoch, record.version, (target.id,)))
-                assert (record.epoch, record.in_sync) == (number + 2, (target,))
+                ids = (target.id, source.id)
+                record = await both(SetInSync(0, tea, target.id, record.epoch, record.version, ids, (source.id,)))
+                assert (record.epoch, record.in_sync, record.volatile) == (number + 2, (target, source), (source.id,))
 
     scene(play)
 
@@ -198,9 +217,10 @@ def test_many_who_hand_over_through_all_zdns_get_each_epoch_once(cluster: etcd.C
 
     async def play() -> None:
         async with zdns(cluster.addresses) as one, zdns(cluster.addresses) as other:
-            await granted(one, first(tea, A))
+            record = await granted(one, first(tea, A))
             for server in (B, C):
                 await ask(other, register(tea, server))
+            await granted(one, SetInSync(0, tea, "a", 1, record.version, ("a", "b", "c")))
             epochs: dict[int, str] = {1: "a"}
 
             async def hand_on(endpoint: str, to: ServerInfo) -> None:
@@ -490,8 +510,11 @@ def test_a_doubtful_answer_of_etcd_is_settled_by_reading(cluster: etcd.Cluster, 
             between.fates += [fate]
             await ask(one, register(tea, B))
             between.fates += [fate]
-            record = await granted(one, Transfer(0, tea, "a", 1, 1, "b"))
-            assert (record.epoch, record.version, record.active) == (2, 2, B)
+            record = await granted(one, SetInSync(0, tea, "a", 1, 1, ("a", "b"), ("b",)))
+            assert (record.version, record.in_sync, record.volatile) == (2, (A, B), ("b",))
+            between.fates += [fate]
+            record = await granted(one, Transfer(0, tea, "a", 1, 2, "b"))
+            assert (record.epoch, record.version, record.active) == (2, 3, B)
             between.fates += [fate]
             assert await ask(one, Leave(0, tea, "a")) == Done(1)
             assert await ask(one, resolve(tea)) == Resolved(1, NameState.SERVED, record, ())

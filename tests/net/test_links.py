@@ -22,6 +22,7 @@ from wire import codec, limits
 from wire.messages import (
     Done,
     Fetched,
+    Have,
     Heartbeat,
     Ping,
     Pong,
@@ -31,7 +32,6 @@ from wire.messages import (
     TalkBye,
     TalkPing,
     TalkPong,
-    Took,
     Withdraw,
 )
 from wire.names import LinkId
@@ -251,7 +251,7 @@ async def test_each_reader_is_announced_though_another_has_the_topic_already() -
 @pytest.mark.parametrize(
     ("bind", "connect", "down", "up"),
     [
-        (LinkKind.MOVE_BIND, LinkKind.MOVE_CONNECT, Withdraw("m", "no"), Took("m", 2)),
+        (LinkKind.COPY_BIND, LinkKind.COPY_CONNECT, Withdraw("p", "no"), Have("p", 1, 2)),
         (LinkKind.TALK_BIND, LinkKind.TALK_CONNECT, TalkPing(1), TalkPong(1)),
     ],
 )
@@ -390,32 +390,32 @@ async def test_answers_sent_from_both_sides_at_once_are_all_heard() -> None:
     # Each send may eat the edge by which the loop would have learnt of what has come.
     rounds = 2_000
     async with ends(2) as (server, client):
-        endpoint = await server.bind("b", LinkKind.MOVE_BIND)
-        client.connect("c", LinkKind.MOVE_CONNECT, endpoint)
+        endpoint = await server.bind("b", LinkKind.COPY_BIND)
+        client.connect("c", LinkKind.COPY_CONNECT, endpoint)
         await server.next(LinkUp, "b")
         await client.next(LinkUp, "c")
         for number in range(rounds):
-            client.send("c", Withdraw("m", str(number)))
-            server.send("b", Took("m", number))
+            client.send("c", Withdraw("p", str(number)))
+            server.send("b", Have("p", 1, number))
             if number % 64 == 0:
                 await asyncio.sleep(0)
         await server.until(lambda: len(server.told) == rounds)
         await client.until(lambda: len(client.told) == rounds)
         assert [each.message for each in client.told if isinstance(each, Received)] == [
-            Took("m", number) for number in range(rounds)
+            Have("p", 1, number) for number in range(rounds)
         ]
 
 
 @conversation
 async def test_last_words_are_heard_before_the_link_is_down() -> None:
     async with ends(2) as (binder, caller):
-        endpoint = await binder.bind("b", LinkKind.MOVE_BIND)
-        caller.connect("c", LinkKind.MOVE_CONNECT, endpoint)
+        endpoint = await binder.bind("b", LinkKind.COPY_BIND)
+        caller.connect("c", LinkKind.COPY_CONNECT, endpoint)
         await binder.next(LinkUp, "b")
         await caller.next(LinkUp, "c")
         words = 3 * limits.DRAIN_MESSAGES
         for number in range(words):
-            caller.send("c", Withdraw("m", str(number)))
+            caller.send("c", Withdraw("p", str(number)))
         caller.close_link("c", linger_ms=1_000)
         await binder.until(lambda: bool(binder.told) and isinstance(binder.told[-1], LinkDown))
         assert len(binder.told) == words + 1
@@ -466,25 +466,25 @@ async def test_a_scanner_does_not_disturb_a_talk_that_stands() -> None:
 
 
 @conversation
-async def test_a_second_peer_at_a_handovers_port_brings_the_link_down() -> None:
+async def test_a_second_peer_at_a_followers_port_brings_the_link_down() -> None:
     async with ends(3) as (binder, caller, stranger):
-        endpoint = await binder.bind("b", LinkKind.MOVE_BIND)
-        caller.connect("c", LinkKind.MOVE_CONNECT, endpoint)
+        endpoint = await binder.bind("b", LinkKind.COPY_BIND)
+        caller.connect("c", LinkKind.COPY_CONNECT, endpoint)
         await binder.next(LinkUp, "b")
-        stranger.connect("s", LinkKind.MOVE_CONNECT, endpoint)
+        stranger.connect("s", LinkKind.COPY_CONNECT, endpoint)
         assert (await binder.next(LinkDown, "b")).why == "somebody else connected as well"
 
 
 @pytest.mark.parametrize(
     ("kind", "answered"),
-    [(LinkKind.ROOM_BIND, True), (LinkKind.TALK_BIND, False), (LinkKind.MOVE_BIND, False)],
+    [(LinkKind.ROOM_BIND, True), (LinkKind.TALK_BIND, False), (LinkKind.COPY_BIND, False)],
 )
 @conversation
 async def test_a_message_of_fifty_frames_is_dropped_and_the_next_is_read(kind: LinkKind, answered: bool) -> None:
     sound = {
         LinkKind.ROOM_BIND: Ping(1),
         LinkKind.TALK_BIND: TalkPing(1),
-        LinkKind.MOVE_BIND: Withdraw("m", "no"),
+        LinkKind.COPY_BIND: Withdraw("p", "no"),
     }[kind]
     async with ends(1) as (binder,), raw_socket(zmq.PAIR if kind is LinkKind.TALK_BIND else zmq.DEALER) as peer:
         peer.connect(await binder.bind("b", kind))
@@ -556,7 +556,7 @@ async def test_a_refused_connection_is_told_once_an_outage_and_its_return_too() 
         assert [type(each) for each in client.told] == [LinkDown, LinkUp, LinkDown, LinkUp, LinkDown]
 
 
-@pytest.mark.parametrize("kind", [LinkKind.MOVE_CONNECT, LinkKind.TALK_CONNECT])
+@pytest.mark.parametrize("kind", [LinkKind.COPY_CONNECT, LinkKind.TALK_CONNECT])
 @conversation
 async def test_a_single_use_link_to_nobody_is_down_and_sends_nothing(kind: LinkKind) -> None:
     async with ends(1) as (caller,):
@@ -591,7 +591,7 @@ from wire.step import LinkKind, OpenLink
 
 async def main():
     links = Links(bind_host="127.0.0.1", advertise_host="127.0.0.1", deliver=lambda event: None)
-    links.perform(OpenLink("c", LinkKind.MOVE_CONNECT, endpoint=sys.argv[1]))
+    links.perform(OpenLink("c", LinkKind.COPY_CONNECT, endpoint=sys.argv[1]))
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -601,7 +601,7 @@ asyncio.run(main())
 @conversation
 async def test_the_death_of_the_other_process_is_noticed_at_once() -> None:
     async with ends(1) as (binder,):
-        endpoint = await binder.bind("b", LinkKind.MOVE_BIND)
+        endpoint = await binder.bind("b", LinkKind.COPY_BIND)
         with subprocess.Popen([sys.executable, "-c", DIALS, endpoint]) as other:
             try:
                 await binder.next(LinkUp, "b")
@@ -659,11 +659,11 @@ async def test_closing_ends_in_time_though_messages_are_undelivered() -> None:
         end = End()
         endpoint = await end.bind("b", LinkKind.TALK_BIND)
         end.connect("room-1", LinkKind.ROOM_CONNECT, f"tcp://127.0.0.1:{port}")
-        end.connect("m", LinkKind.MOVE_CONNECT, endpoint.replace("127.0.0.1", "127.0.0.2"))
+        end.connect("m", LinkKind.COPY_CONNECT, endpoint.replace("127.0.0.1", "127.0.0.2"))
         await end.next(LinkUp, "room-1")
         for number in range(1, 2_000):
             end.send("room-1", Posts(number, ("x" * 8_000,)))
-            end.send("m", Took("m", number))
+            end.send("m", Have("p", 1, number))
         began = time.monotonic()
         await end.links.close()
         assert time.monotonic() - began < limits.STOP_MS / 1000

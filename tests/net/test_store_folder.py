@@ -1,4 +1,4 @@
-"""Where histories lie: found again by their nick, passed over while in use, whole or not there."""
+"""Where histories lie: found again by their nick, held by one at a time, whole or not there."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from broker import store_folder
 from broker.store import HistoryStore
 from broker.store_folder import TALLY, find, folder_for, free_folders
 from broker.stored import HistoryError, HistoryInUse, HistoryUnreadable, StoreFailed
-from tests.support.histories import LOG, SERVER, SERVICE, filled, new_store
+from tests.support.histories import LOG, SERVER, SERVICE, append_of, filled, new_store
 
 
 def made(data_dir: Path, nick: str, service: str = SERVICE) -> HistoryStore:
@@ -23,16 +23,87 @@ def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
     assert find(tmp_path / "none", SERVICE, "ana") == []
 
 
-def test_own_ones_are_found_first_and_those_in_use_are_passed_over(tmp_path: Path) -> None:
-    stores = [made(tmp_path, nick) for nick in ("bo", "ana", "ana", "cy", "ana-2")]
-    assert find(tmp_path, SERVICE, "ana") == []
-    for store in stores:
-        store.close()
-    names = [folder.name for folder in find(tmp_path, SERVICE, "ANA")]
-    assert names == ["ana-1", "ana-2", "bo-1", "cy-1", "ana-2-1"]
-    with closing(HistoryStore.open(stores[1].folder)):
-        assert [folder.name for folder in find(tmp_path, SERVICE, "ana")] == ["ana-2", "bo-1", "cy-1", "ana-2-1"]
-    assert find(tmp_path, "other.com", "ana") == []
+def names(data_dir: Path, nick: str, service: str = SERVICE) -> list[str]:
+    return [folder.name for folder in find(data_dir, service, nick)]
+
+
+def test_only_those_of_the_own_nick_are_found_the_one_written_to_last_first(tmp_path: Path) -> None:
+    for nick in ("bo", "ana", "ana", "ana", "cy", "ana-2"):
+        made(tmp_path, nick).close()
+    room = folder_for(tmp_path, SERVICE)
+    (room / "ana-9").write_text("no folder")
+    (room / "ana-4").mkdir()  # nothing is in it, so nothing was written to it
+    for age, name in enumerate(("ana-2", "ana-3", "ana-1")):
+        os.utime(room / name / TALLY, ns=(0, 10**18 - age))
+    assert names(tmp_path, "ANA") == ["ana-2", "ana-3", "ana-1", "ana-4"]
+    with closing(HistoryStore.open(room / "ana-3")) as store:
+        store.write([append_of(1, 1)])
+        assert names(tmp_path, "ana") == ["ana-3", "ana-2", "ana-1", "ana-4"], "those in use are among them"
+    assert names(tmp_path, "ana-2") == ["ana-2-1"]
+    assert names(tmp_path, "ana", "other.com") == []
+
+
+def test_there_is_a_bound_to_what_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        made(tmp_path, "ana").close()
+    monkeypatch.setattr(store_folder, "STORES_MAX", 2)
+    assert len(find(tmp_path, SERVICE, "ana")) == 2
+
+
+def test_one_that_is_in_use_is_not_opened(tmp_path: Path) -> None:
+    with closing(made(tmp_path, "ana")) as store, pytest.raises(HistoryInUse, match="in use by another participant"):
+        HistoryStore.open(store.folder)
+
+
+def test_one_that_was_put_aside_is_not_found_but_still_there(tmp_path: Path) -> None:
+    room = folder_for(tmp_path, SERVICE)
+    for number in (1, 2):
+        store = made(tmp_path, "ana")
+        hold = store.shut()
+        with pytest.raises(HistoryInUse):
+            HistoryStore.open(store.folder)
+        hold.put_aside()
+        hold.let_go()
+        assert find(tmp_path, SERVICE, "ana") == []
+        HistoryStore.open(room / f"aside+ana-1+{number}").close()
+
+
+def test_there_is_a_bound_to_what_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_folder, "STORES_MAX", 1)
+    for refused in (False, True):
+        hold = made(tmp_path, "ana").shut()
+        if refused:
+            with pytest.raises(StoreFailed, match="holds 1 histories that were put aside: delete some"):
+                hold.put_aside()
+        else:
+            hold.put_aside()
+        hold.let_go()
+    assert names(tmp_path, "ana") == ["ana-1"]
+
+
+def test_what_somebody_else_made_in_the_place_of_a_deleted_one_is_left_alone(tmp_path: Path) -> None:
+    holds = []
+    for _ in range(2):
+        store = made(tmp_path, "ana")
+        holds.append(store.shut())
+        shutil.rmtree(store.folder)
+    holds[0].erase()
+    holds[1].put_aside()
+    made(tmp_path, "ana").close()
+    holds[0].erase()
+    holds[1].put_aside()
+    for hold in holds:
+        hold.let_go()
+    assert [path.name for path in folder_for(tmp_path, SERVICE).iterdir()] == ["ana-1"]
+    HistoryStore.open(folder_for(tmp_path, SERVICE) / "ana-1").close()
+
+
+def test_a_place_that_cannot_even_be_looked_at_is_told(tmp_path: Path) -> None:
+    place = tmp_path / ("x" * 300)
+    with pytest.raises(HistoryError, match="cannot be read: File name too long"):
+        find(place, SERVICE, "ana")
+    with pytest.raises(StoreFailed, match="could not be made: File name too long"):
+        made(place, "ana")
 
 
 def test_a_new_one_takes_the_first_free_place(tmp_path: Path) -> None:

@@ -350,8 +350,8 @@ def test_several_name_servers_are_tried_in_turn(chat: Start, zdns: Zdns, tmp_pat
     assert run(tmp_path, "status", "--dns", zdns.address).returncode == 0
 
 
-def test_the_last_one_out_ends_the_history_and_the_next_one_begins_anew_in_a_higher_epoch(chat: Start) -> None:
-    ana = chat("ana", "-s")
+def test_the_last_one_out_without_a_disk_ends_the_history_and_the_next_one_begins_anew(chat: Start) -> None:
+    ana = chat("ana", "-s", "--ephemeral")
     ana.ready()
     ana.do("post", text="for nobody", tag=1)
     ana.until("posted")

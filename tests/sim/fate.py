@@ -7,19 +7,23 @@ from peer import intents
 from tests.sim.network import Weather, machine_of
 from tests.sim.nodes import ZDNS, Clock
 from tests.sim.town import Host, Town
+from wire import limits
 from wire.messages import (
-    Accept,
     Acked,
+    Align,
+    Append,
     Claim,
-    Credit,
-    Dump,
+    Dismiss,
+    Follow,
+    Following,
     Granted,
+    Have,
     Hello,
+    Keep,
     LinkAsk,
     LinkAt,
     Message,
     Moved,
-    Offer,
     Pick,
     Picked,
     Posts,
@@ -30,7 +34,6 @@ from wire.messages import (
     Sealed,
     SetInSync,
     TakeOver,
-    Took,
     Transfer,
     Welcome,
 )
@@ -42,10 +45,15 @@ MOMENTS: tuple[type[Message], ...] = (
     Picked,
     LinkAsk,
     LinkAt,
-    Offer,
-    Accept,
-    Dump,
-    Credit,
+    Follow,
+    Following,
+    Align,
+    Append,
+    Append,
+    Have,
+    Have,
+    Keep,
+    Dismiss,
     Prepare,
     Sealed,
     Ready,
@@ -53,7 +61,7 @@ MOMENTS: tuple[type[Message], ...] = (
     Granted,
     TakeOver,
     SetInSync,
-    Took,
+    SetInSync,
     Relocate,
     Moved,
     Hello,
@@ -63,7 +71,40 @@ MOMENTS: tuple[type[Message], ...] = (
     Acked,
     Claim,
 )
-DEEDS = ("kill", "kill", "kill machine", "pause", "part", "part one way", "break", "kill zdns", "lose")
+# Around these, what has not been committed yet may be at one follower, and not at another.
+POSTING: tuple[type[Message], ...] = (
+    *(Append, Append, Append, Append, Have, Have, Posts, Posts, Published, Acked, Keep),
+    *(Claim, Follow, Following, Align, SetInSync, Granted),
+)
+# What runs are about: what is done at a moment, and what at any time, each as often as it is named.
+DEEDS: dict[str, tuple[str, ...]] = {
+    "mixed": (
+        *("kill", "kill", "kill", "kill machine", "kill machine", "pause", "part", "part one way", "break"),
+        *("kill zdns", "lose zdns", "lose", "damage", "slow disk", "break disk", "blackout"),
+    ),
+    "deaths": ("kill", "kill", "kill", "kill", "kill", "kill machine", "blackout", "pause", "kill zdns"),
+    "disks": ("slow disk", "slow disk", "break disk", "damage", "kill", "kill machine"),
+    "network": ("part", "part", "part one way", "part one way", "break", "pause", "pause", "lose"),
+    "zdns": ("lose zdns", "lose zdns", "lose zdns", "kill zdns", "kill", "blackout", "part"),
+}
+STRIKES: dict[str, tuple[str, ...]] = {
+    "mixed": (
+        *("moment", "moment", "moment", "moment", "moment", "kill", "kill", "pause", "part", "isolate", "break"),
+        *("slow disk", "slow disk", "break disk", "damage", "lose zdns", "blackout", "hand over", "no zdns", "leave"),
+        "lose",
+    ),
+    "deaths": (
+        *("while posting", "while posting", "while posting", "while posting", "moment", "moment", "kill", "slow disk"),
+        *("blackout", "hand over", "leave", "no zdns"),
+    ),
+    "disks": ("moment", "moment", "slow disk", "slow disk", "break disk", "damage", "kill", "blackout", "hand over"),
+    "network": ("moment", "moment", "part", "part", "isolate", "isolate", "pause", "break", "hand over", "slow disk"),
+    "zdns": (
+        *("moment", "moment", "lose zdns", "lose zdns", "gone for long", "gone for long", "blackout", "kill"),
+        *("hand over", "no zdns"),
+    ),
+}
+SLOW_DISK_MS = (20, 100, 300, 700, 1_500, 2_500)
 LOSSY: tuple[type[Message], ...] = (Relocate, Prepare, Published)
 
 
@@ -71,9 +112,11 @@ LOSSY: tuple[type[Message], ...] = (Relocate, Prepare, Published)
 class Plan:
     """The frame of a run; what goes wrong within it is drawn as it goes."""
 
+    theme: str
     hosts_count: int
     min_n: int
     term_ms: int
+    replicas: int
     stage_ms: int  # how long faults may happen
     faults_count: int
     pause_ms: tuple[int, int]  # between two posts of one user
@@ -85,14 +128,17 @@ class Fate:
     def __init__(self, seed: int) -> None:
         self.random = Random(f"fate of {seed}")
         draw = self.random
-        hosts_count = draw.choice((2, 3, 3, 4, 4, 5))
+        theme = draw.choice(tuple(STRIKES))
+        hosts_count = draw.choice((3, 3, 4) if theme == "deaths" else (2, 3, 3, 4, 4, 5))
         self.plan = Plan(
+            theme=theme,
             hosts_count=hosts_count,
             min_n=draw.choice((0, 0, 0, 1, 2, hosts_count)),
             term_ms=draw.choice((0, 300, 700, 1_500, 3_000)),
+            replicas=draw.choice((1, 2, 2) if theme == "deaths" else (0, 1, 1, 1, 1, 2, 2)),
             stage_ms=draw.randint(4_000, 12_000),
-            faults_count=draw.choice((0, 1, 1, 2, 2, 3, 4, 6)),
-            pause_ms=draw.choice(((20, 120), (50, 400), (200, 1_000))),
+            faults_count=draw.choice((3, 4, 6, 9) if theme == "deaths" else (1, 2, 2, 3, 3, 4, 6, 9)),
+            pause_ms=draw.choice(((5, 40), (20, 120)) if theme == "deaths" else ((20, 120), (50, 400), (200, 1_000))),
         )
         self._town: Town
 
@@ -101,6 +147,7 @@ class Fate:
         self._town = town
         town.network.weather = self._weather()
         town.zdns.disk_ms = self.random.choice((0, 0, 1, 5, 40))
+        town.zdns.first_grace_ms = self.random.choice((0, limits.GRACE_MS))
         town.zdns.start()
         for index in range(self.plan.hosts_count):
             host = self._host(index)
@@ -116,7 +163,11 @@ class Fate:
     def _host(self, index: int) -> Host:
         draw = self.random
         clock = Clock(draw.choice((0, 1, 10**9)), draw.choice((1_000, 1_000, 970, 1_030)))
-        kind = "both" if index < 2 else draw.choice(("both", "both", "both", "guest", "reader", "server"))
+        kind = (
+            "both"
+            if index < 2 or self.plan.theme == "deaths"
+            else draw.choice(("both", "both", "both", "guest", "reader", "server"))
+        )
         return Host(
             NAMES[index],
             has_client=kind != "server",
@@ -124,6 +175,8 @@ class Fate:
             guest=kind == "guest",
             serve_first=draw.random() < 0.3,
             clock=clock,
+            ephemeral=draw.random() < 0.25,
+            replicas=self.plan.replicas,
         )
 
     def _weather(self) -> Weather:
@@ -155,33 +208,33 @@ class Fate:
     # --- faults ---------------------------------------------------------------------------------------------------
 
     def _strike(self) -> None:
-        draw = self.random
-        strike = draw.choice(
-            (
-                self._at_a_moment,
-                self._at_a_moment,
-                self._at_a_moment,
-                self._at_a_moment,
-                self._kill_somebody,
-                self._pause_somebody,
-                self._part_somebody,
-                self._break_somebody,
-                self._hand_over_at_once,
-                self._no_zdns,
-                self._somebody_leaves,
-                self._lose_relocates,
-            )
-        )
-        strike()
+        strikes = {
+            "moment": self._at_a_moment,
+            "while posting": self._kill_while_posting,
+            "kill": self._kill_somebody,
+            "gone for long": self._kill_for_long,
+            "pause": self._pause_somebody,
+            "part": self._part_somebody,
+            "isolate": self._isolate_somebody,
+            "break": self._break_somebody,
+            "slow disk": self._slow_a_disk,
+            "break disk": self._break_a_disk,
+            "damage": self._damage_a_store,
+            "lose zdns": self._lose_zdns_store,
+            "blackout": self._blackout,
+            "hand over": self._hand_over_at_once,
+            "no zdns": self._no_zdns,
+            "leave": self._somebody_leaves,
+            "lose": self._lose_relocates,
+        }
+        strikes[self.random.choice(STRIKES[self.plan.theme])]()
 
     def _at_a_moment(self) -> None:
         """Wait for a message of a handover, and do something to one of its ends."""
         draw, town = self.random, self._town
-        kind = draw.choice(MOMENTS)
-        self_or_other = draw.random() < 0.5
-        deed = draw.choice(
-            ("kill", "kill", "kill machine", "pause", "part", "part one way", "break", "kill zdns", "lose")
-        )
+        kind = draw.choice(POSTING if self.plan.theme == "deaths" else MOMENTS)
+        self_or_other = draw.random() < (0.75 if self.plan.theme == "deaths" else 0.5)
+        deed = draw.choice(DEEDS[self.plan.theme])
         for_ms = draw.choice((20, 200, 1_000, 3_500, 6_000))
 
         def act(sender: str, receiver: str) -> None:
@@ -198,15 +251,33 @@ class Fate:
                 case "part" | "part one way":
                     town.part(machine_of(node), machine_of(other), for_ms, one_way=deed != "part")
                 case "break":
-                    town.network.break_between(machine_of(sender), machine_of(other))
+                    town.break_between(machine_of(sender), machine_of(other))
                 case "kill zdns":
                     self._kill(ZDNS)
+                case "lose zdns":
+                    self._lose_zdns_store()
                 case "lose":
                     self._lose_relocates()
+                case "damage":
+                    self._damage(machine_of(node))
+                case "slow disk":
+                    self._slow(machine_of(node))
+                case "break disk":
+                    self._break_disk(machine_of(node))
+                case "blackout":
+                    self._blackout()
 
         town.when(kind, act, handled=draw.random() < 0.5, skip=draw.choice((0, 0, 1, 3)))
         if draw.random() < 0.5:
             self._hand_over_at_once()
+
+    def _kill_for_long(self) -> None:
+        """Both halves of a host die, mostly one that has the history, and come back when somebody thinks of it."""
+        self._town.kill_host(self._town.hosts[self._holder()])
+
+    def _kill_while_posting(self) -> None:
+        """The active one dies when it has just sent something that its followers have not said they have."""
+        self._town.when(Append, lambda sender, _receiver: self._kill(sender), skip=self.random.choice((0, 1, 5, 20)))
 
     def _anybody(self) -> str:
         return self.random.choice(list(self._town.hosts))
@@ -251,15 +322,85 @@ class Fate:
         for_ms = self.random.choice((100, 1_000, 3_000, 8_000))
         self._town.part(first, second, for_ms, one_way=self.random.random() < 0.4)
 
+    def _isolate_somebody(self) -> None:
+        """Nobody reaches one machine, or it reaches nobody, zdns apart or included."""
+        town, draw = self._town, self.random
+        lonely = self._anybody()
+        places = [*town.hosts, *([ZDNS] if draw.random() < 0.5 else [])]
+        for_ms, one_way = draw.choice((300, 1_000, 3_000, 6_000)), draw.random() < 0.3
+        for place in places:
+            if one_way and draw.random() < 0.5:
+                town.part(lonely, place, for_ms, one_way=True)
+            else:
+                town.part(place, lonely, for_ms, one_way=one_way)
+
     def _break_somebody(self) -> None:
         places = [*self._town.hosts, ZDNS]
-        self._town.network.break_between(self.random.choice(places), self.random.choice(places))
+        self._town.break_between(self.random.choice(places), self.random.choice(places))
+
+    # --- disks ----------------------------------------------------------------------------------------------------
+
+    def _holder(self) -> str:
+        """Somebody, more often one who has the history."""
+        active = self._town.active_host()
+        return active.name if active is not None and self.random.random() < 0.4 else self._anybody()
+
+    def _slow_a_disk(self) -> None:
+        self._slow(self._holder())
+
+    def _slow(self, machine: str) -> None:
+        host = self._town.hosts.get(machine)
+        if host is not None:
+            self._town.slow_disk(host, self.random.choice(SLOW_DISK_MS), self.random.choice((200, 1_000, 4_000, 9_000)))
+
+    def _break_a_disk(self) -> None:
+        self._break_disk(self._holder())
+
+    def _break_disk(self, machine: str) -> None:
+        host = self._town.hosts.get(machine)
+        if host is not None:
+            self._town.break_disk(host, self.random.choice((300, 2_000, 5_000, None)))
+
+    def _damage_a_store(self) -> None:
+        self._damage(self._holder())
+
+    def _damage(self, machine: str) -> None:
+        host = self._town.hosts.get(machine)
+        if host is not None:
+            self._town.damage_store(host)
+
+    def _lose_zdns_store(self) -> None:
+        """It comes back with an empty one; and then, sometimes, those who knew of it long ago."""
+        town = self._town
+        town.lose_zdns_store()
+        delay_ms = self.random.choice((0, 50, 300, 1_000, 4_000))
+        town.later(delay_ms, lambda: town.bring_back(ZDNS))
+        if self.random.random() < 0.6:
+            for host in list(town.hosts.values()):
+                town.later(delay_ms + self.random.choice((0, 20)), lambda host=host: town.bring_back(host.name))  # type: ignore[misc]
+
+    def _blackout(self) -> None:
+        """Everybody dies at once, mostly zdns too, and comes back one after the other."""
+        town, draw = self._town, self.random
+        town.faults["blackout"] += 1
+        silent = draw.random() < 0.3
+        for host in list(town.hosts.values()):
+            if host.is_up:
+                town.kill_host(host, silent=silent)
+                if draw.random() < 0.9:
+                    self._bring_back_later(host.name)
+        if draw.random() < 0.7:
+            if draw.random() < (0.5 if self.plan.theme == "zdns" else 0.1):
+                self._lose_zdns_store()
+            else:
+                self._kill(ZDNS)
 
     def _hand_over_at_once(self) -> None:
         """One handover or several, to anyone or to somebody by name, all at the same moment."""
         for _ in range(self.random.choice((1, 1, 2, 4))):
             host = self._town.hosts[self._anybody()]
             to = self.random.choice((None, None, self._anybody()))
+            self._town.faults["handover asked"] += 1
             self._town.ask(host, intents.AskHandover(to=to))
 
     def _no_zdns(self) -> None:
@@ -272,6 +413,7 @@ class Fate:
 
     def _somebody_leaves(self) -> None:
         host = self._town.hosts[self._anybody()]
+        self._town.faults["left"] += 1
         self._town.quit(host)
         if self.random.random() < 0.5:
             self._town.later(self.random.randint(500, 3_000), lambda: self._town.bring_back(host.name))
@@ -289,4 +431,5 @@ class Fate:
             network.loses = before
 
         network.loses = loses
+        self._town.faults["messages lost"] += 1
         self._town.later(self.random.choice((500, 3_000)), again)

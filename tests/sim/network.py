@@ -37,19 +37,19 @@ BOUND_BY = {
     LinkKind.DNS_ASK: LinkKind.DNS_BIND,
     LinkKind.ROOM_CONNECT: LinkKind.ROOM_BIND,
     LinkKind.FEED_CONNECT: LinkKind.FEED_BIND,
-    LinkKind.MOVE_CONNECT: LinkKind.MOVE_BIND,
+    LinkKind.COPY_CONNECT: LinkKind.COPY_BIND,
     LinkKind.TALK_CONNECT: LinkKind.TALK_BIND,
 }
 # Both ends of these are told of a connection; of the others the connecting end, and REQ and its server never.
 TOLD = (
     LinkKind.ROOM_CONNECT,
     LinkKind.FEED_CONNECT,
-    LinkKind.MOVE_BIND,
-    LinkKind.MOVE_CONNECT,
+    LinkKind.COPY_BIND,
+    LinkKind.COPY_CONNECT,
     LinkKind.TALK_BIND,
     LinkKind.TALK_CONNECT,
 )
-SINGLE_USE = (LinkKind.MOVE_BIND, LinkKind.MOVE_CONNECT, LinkKind.TALK_BIND, LinkKind.TALK_CONNECT)
+SINGLE_USE = (LinkKind.COPY_BIND, LinkKind.COPY_CONNECT, LinkKind.TALK_BIND, LinkKind.TALK_CONNECT)
 ADDRESSED = (LinkKind.ROOM_BIND, LinkKind.DNS_BIND)  # ROUTERs: a message needs a routing id
 # As the options in runtime.links have it.
 RECONNECT_MS = 100
@@ -57,7 +57,7 @@ RECONNECT_MAX_MS = 1_000
 CONNECT_TIMEOUT_MS = 1_500
 PROMPT_TIMEOUT_MS = (2_000, 2_600)  # when ZMTP pings of a connection that needs to be quick are missed
 PATIENT_TIMEOUT_MS = (6_000, 8_000)
-PROMPT = (LinkKind.ROOM_CONNECT, LinkKind.MOVE_CONNECT)
+PROMPT = (LinkKind.ROOM_CONNECT, LinkKind.COPY_CONNECT)
 LAST_WORDS_MS = 200  # how long a process that ends waits for a connection to say them on
 POLL_MS = 200  # how often an attempt that hangs looks again whether somebody is there now
 
@@ -171,7 +171,7 @@ class Network:
     """All links of all nodes.
 
     `deliver(node, event)` hands an event to a node, later; `stopped(node)` is True while its process exists but
-    does not run. `on_told` watches what nodes want to send, whatever comes of it; `on_sent` and `on_arrived` watch
+    does not run. `on_sent` and `on_arrived` watch
     (sender, receiver, message), the receiver being "" for what is published or goes to a process that died
     unnoticed; `loses` decides about single messages where the socket type may lose one.
     """
@@ -179,7 +179,6 @@ class Network:
     def __init__(self, world: World, deliver: Callable[[str, Event], None], stopped: Callable[[str], bool]) -> None:
         self.world = world
         self.weather = Weather()
-        self.on_told: list[Callable[[str, Message], None]] = []
         self.on_sent: list[Watch] = []
         self.on_arrived: list[Watch] = []
         self.loses: Callable[[str, str, Message], bool] = _loses_nothing
@@ -228,8 +227,6 @@ class Network:
 
     def send(self, node: str, command: Send) -> None:
         """Send a message as the link's socket type does it."""
-        for watch in self.on_told:
-            watch(node, command.message)
         socket = self._sockets.get((node, command.link))
         if socket is None:
             self._refuse(node, command, "the link is closed")
@@ -382,7 +379,7 @@ class Network:
         connection.occupied = bound.kind is LinkKind.TALK_BIND and bool(bound.connections)
         socket.connections.append(connection)
         socket.tries = 0
-        if bound.kind is LinkKind.MOVE_BIND and bound.connections:
+        if bound.kind is LinkKind.COPY_BIND and bound.connections:
             self._tell_down(bound, "somebody else connected as well")
         if connection.occupied:
             bound.turned_away.append(connection)

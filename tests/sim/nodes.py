@@ -6,6 +6,7 @@ break), stopped and continued (what came meanwhile waits), and its clock runs at
 """
 
 import enum
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from tests.sim.network import Network
 from tests.sim.world import World
 from wire import limits
-from wire.messages import DnsReply, Record
+from wire.messages import DnsReply, Record, Register
 from wire.names import LinkId
 from wire.step import (
     Asked,
@@ -36,6 +37,8 @@ from wire.step import (
 )
 from zdns.registry import Registry
 
+_NUMBERS = re.compile(r"\d+")
+_NAMES = re.compile(r"\b(?:ana|bo|cy|dee|eva|newn)=")
 UTC_MS = 1_800_000_000_000  # the wall clock at the beginning of every run
 
 
@@ -131,6 +134,8 @@ class CoreNode:
         self._timers_count = 0
         self._backlog: list[_Happens | _RanOut] = []
         self._described = ""
+        self.on_death: Callable[[], None] | None = None
+        self.undisturbed_since_ms = 0  # it has run since then
         world.join(name, self._take)
 
     # --- life and death -------------------------------------------------------------------------------------------
@@ -140,6 +145,7 @@ class CoreNode:
         assert self.state is State.GONE, f"{self.name} runs already"
         self.incarnation += 1
         self.state = State.RUNNING
+        self.undisturbed_since_ms = self._world.now_ms
         self.core = self._make_core()
         self._timers.clear()
         self._backlog.clear()
@@ -153,6 +159,8 @@ class CoreNode:
         if self.state is not State.GONE:
             self._world.note(self.name, "KILLED with its machine" if silent else "KILLED")
             self.state = State.GONE
+            if self.on_death is not None:
+                self.on_death()
             self._network.node_gone(self.name, silent=silent)
 
     def stop(self) -> None:
@@ -168,6 +176,7 @@ class CoreNode:
             return
         self._world.note(self.name, "GOES ON")
         self.state = State.RUNNING
+        self.undisturbed_since_ms = self._world.now_ms
         backlog, self._backlog = self._backlog, []
         if self._world.chance(0.5):
             backlog.sort(key=lambda item: isinstance(item, _Happens))  # timers first; the sort is stable
@@ -222,6 +231,7 @@ class CoreNode:
         described = self.core.describe()
         if described != self._described:
             self._world.note(self.name, f"{described:<64}  on {describe_event(event)}")
+            self._world.states.add(_abstract(described))
             self._described = described
         for command in commands:
             match command:
@@ -255,6 +265,11 @@ class CoreNode:
         self._on_stop(self, reason)
 
 
+def _abstract(described: str) -> str:
+    """A core's description without what differs from run to run: its epoch, and who follows."""
+    return _NAMES.sub(r"follower=", _NUMBERS.sub("n", described))
+
+
 def describe_event(event: Event | str) -> str:
     """What happened, in a few words."""
     match event:
@@ -283,27 +298,35 @@ class _Saved:
     record: Record
     reply: DnsReply
     sender: bytes
+    told: bool
 
 
 class ZdnsNode:
-    """zdns around the real registry. Its store is synced before the answer, and is all that survives a death."""
+    """zdns around the real registry. Its store is synced before the answer, and is all that survives a death.
+
+    Whoever starts it for the first time may say that it has run before: then it asks nobody to wait.
+    """
 
     def __init__(
         self,
         world: World,
         network: Network,
         *,
-        on_saved: Callable[[Record], None],
+        on_saved: Callable[[Record, bool], None],
+        on_started: Callable[[dict[str, Record]], None] = lambda _: None,
         make_registry: Callable[..., Registry] = Registry,
         lease_ms: int = limits.LEASE_MS,
     ) -> None:
+        """`on_saved` is told each record, and whether zdns only took up what a server told it."""
         self.name = ZDNS
         self.state = State.GONE
         self.incarnation = 0
         self.disk_ms = 0  # how long a save takes
+        self.first_grace_ms = 0  # the grace of the first start; later ones have that of limits
+        self.undisturbed_since_ms = 0  # it has run since then
         self.registry: Registry
         self._world, self._network = world, network
-        self._on_saved = on_saved
+        self._on_saved, self._on_started = on_saved, on_started
         self._make_registry = make_registry
         self._lease_ms = lease_ms
         self._disk: dict[str, Record] = {}
@@ -322,11 +345,14 @@ class ZdnsNode:
         """Begin with what is on disk."""
         self.incarnation += 1
         self.state = State.RUNNING
+        self.undisturbed_since_ms = self._world.now_ms
         self._requests.clear()
         self._backlog.clear()
+        self._on_started(self._disk)
         records = [self._disk[service] for service in sorted(self._disk)]
         rng = Random(self._world.random.getrandbits(64))
-        self.registry = self._make_registry(records, self._lease_ms, self._world.now_ms, rng=rng)
+        grace_ms = self.first_grace_ms if self.incarnation == 1 else limits.GRACE_MS
+        self.registry = self._make_registry(records, self._lease_ms, self._world.now_ms, rng=rng, grace_ms=grace_ms)
         self._world.note(self.name, "START")
         self._network.open(self.name, OpenLink(PORT, LinkKind.DNS_BIND, ZDNS_ENDPOINT))
 
@@ -336,7 +362,7 @@ class ZdnsNode:
             return
         self._world.note(self.name, "KILLED")
         if self._saving is not None and self._world.chance(0.5):
-            self._save(self._saving.record)
+            self._save(self._saving)
         self._saving = None
         self.state = State.GONE
         self._network.node_gone(self.name, silent=silent)
@@ -355,6 +381,7 @@ class ZdnsNode:
             return
         self._world.note(self.name, "GOES ON")
         self.state = State.RUNNING
+        self.undisturbed_since_ms = self._world.now_ms
         self.registry.extend_leases(self._world.now_ms - self._stopped_at_ms)
         backlog, self._backlog = self._backlog, []
         for item in backlog:
@@ -377,7 +404,7 @@ class ZdnsNode:
                 self._judge()
             case _Saved() as saved if saved is self._saving:
                 self._saving = None
-                self._save(saved.record)
+                self._save(saved)
                 self.registry.adopt(saved.record)
                 self._network.send(ZDNS, Send(PORT, saved.reply, saved.sender))
                 self._judge()
@@ -392,15 +419,23 @@ class ZdnsNode:
             if decision.record is None:
                 self._network.send(ZDNS, Send(PORT, decision.reply, sender))
                 continue
-            self._saving = _Saved(decision.record, decision.reply, sender)
+            self._saving = _Saved(decision.record, decision.reply, sender, isinstance(request, Register))
             item = _Happens(self.incarnation, self._saving)
             self._world.after(self.disk_ms, ZDNS, item)
 
-    def _save(self, record: Record) -> None:
+    def lose_store(self) -> None:
+        """Its disk is empty when it starts again."""
+        assert self.state is State.GONE
+        self._world.note(self.name, "LOSES ITS STORE")
+        self._disk.clear()
+
+    def _save(self, saved: _Saved) -> None:
+        record = saved.record
         self._world.note(
             self.name,
             f"{record.service} epoch={record.epoch} version={record.version} active={record.active.name} "
-            f"in_sync={','.join(server.name for server in record.in_sync)}",
+            f"in_sync={','.join(server.name for server in record.in_sync)}"
+            f"{' volatile=' + ','.join(record.volatile) if record.volatile else ''}{' told' if saved.told else ''}",
         )
         self._disk[record.service] = record
-        self._on_saved(record)
+        self._on_saved(record, saved.told)

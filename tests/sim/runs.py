@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from broker.core import ServerCore
 from peer import intents
-from tests.sim.checkers import Broken
+from tests.sim.checkers import Broken, Forgotten
 from tests.sim.fate import Fate
 from tests.sim.nodes import CoreFailed
 from tests.sim.town import Host, Make, Town, small_limits
+from tests.sim.world import Spinning
 
 HEALED_WITHIN_MS = 25_000  # a lease, zdns' back-off, a silence, a handover that gives up, and some of them twice
 TOLD_WITHIN_MS = 12_000  # that nobody is left who holds the history
@@ -29,6 +31,9 @@ class Verdict:
     epochs: int
     messages: int
     lost_histories: int
+    faults: tuple[tuple[str, int], ...] = ()
+    states: frozenset[str] = frozenset()
+    forgot: bool = False  # zdns' store was lost, and all who knew what was in it were gone: that ended the run
 
     def __str__(self) -> str:
         what = self.problem or "ok"
@@ -48,13 +53,17 @@ def play(seed: int, make: Make | None = None) -> Verdict:
             town.world.run(fate.plan.stage_ms)
             recover(town, fate)
             problem = ""
-        except (Broken, CoreFailed) as error:
+        except Forgotten as end:
+            problem = ""
+            town.world.note("verdict", str(end))
+            return verdict(town, "", forgot=True)
+        except (Broken, CoreFailed, Spinning) as error:
             problem = f"{type(error).__name__}: {error}"
             town.world.note("verdict", problem)
     return verdict(town, problem)
 
 
-def verdict(town: Town, problem: str) -> Verdict:
+def verdict(town: Town, problem: str, *, forgot: bool = False) -> Verdict:
     """Sum up a run that has ended."""
     record = town.checkers.record
     return Verdict(
@@ -67,6 +76,9 @@ def verdict(town: Town, problem: str) -> Verdict:
         epochs=record.epoch if record else 0,
         messages=town.checkers.head,
         lost_histories=len(town.checkers.lost_logs),
+        faults=tuple(sorted(town.faults.items())),
+        states=frozenset(town.world.states),
+        forgot=forgot,
     )
 
 
@@ -110,7 +122,9 @@ def start_over(town: Town) -> None:
     def untold() -> list[str]:
         return [node for node, view in checkers.views.items() if "nobody_serves" not in view.faults]
 
-    if not world.run(world.now_ms + TOLD_WITHIN_MS, lambda: not untold() or not checkers.history_is_lost()):
+    # A zdns that has lost its store does not know that there is anything to be told.
+    told = world.run(world.now_ms + TOLD_WITHIN_MS, lambda: not untold() or not checkers.history_is_lost())
+    if not told and not checkers.store_is_lost:
         raise Broken(f"nobody serves, and {', '.join(untold())} was not told within {TOLD_WITHIN_MS} ms")
     world.note("fate", "START OVER")
     epoch = checkers.record.epoch if checkers.record else 0
@@ -123,10 +137,22 @@ def start_over(town: Town) -> None:
 
 def _see_that_enough_are_there(town: Town) -> None:
     """Somebody can serve, and the gate can open: who came while zdns was silent may have left again by itself."""
-    if not town.standing():
+    if not town.checkers.is_held():
+        for host in town.holders_down():
+            town.bring_back(host.name)
+    if not town.standing() or _waits_for_a_follower(town):
         _newcomer(town)
     while len([host for host in town.clients() if not host.guest]) < town.min_n:
         _newcomer(town)
+
+
+def _waits_for_a_follower(town: Town) -> bool:
+    """The disk of the active server has failed, and it has nobody who would keep what it has."""
+    active = town.active_host()
+    core = active.server.core if active is not None and active.server is not None else None
+    if not isinstance(core, ServerCore) or core.room is None or not core._keeper.trouble:
+        return False
+    return len(town.standing()) < 2
 
 
 def _newcomer(town: Town, *, fresh: bool = False) -> None:

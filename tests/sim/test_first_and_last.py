@@ -1,5 +1,6 @@
 """Coming in where nobody is yet, and leaving where nobody can follow: how long it takes, in virtual time."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -8,8 +9,9 @@ from tests.sim.network import Weather
 from tests.sim.nodes import ZDNS
 from tests.sim.runs import encore, settle
 from tests.sim.town import Host, Town, small_limits
+from tests.support.scenarios import followers_of, wait_for_followers
 from wire import limits
-from wire.messages import Claim, Message, Pick
+from wire.messages import Claim, Message
 
 WIRE_MS = 60  # a few round trips of the weather below
 WITHIN_MS = 12_000
@@ -43,6 +45,14 @@ def heard(town: Town, kind: type[Message]) -> list[str]:
 
     town.when(kind, sent)
     return senders
+
+
+def leave(town: Town, *names: str) -> None:
+    """These quit at once; wait until nothing of them runs."""
+    for name in names:
+        town.quit(town.hosts[name])
+    until_ms = town.world.now_ms + WITHIN_MS
+    assert town.world.run(until_ms, lambda: not any(town.hosts[name].is_up for name in names), look_each_ms=5)
 
 
 def live_after_ms(town: Town, count: int = 1) -> int:
@@ -87,12 +97,31 @@ def test_who_comes_a_little_later_and_would_serve_first_does() -> None:
 
 
 def test_where_a_history_was_ended_the_next_one_waits_no_longer_than_the_first() -> None:
-    town = make_town(Host("ana"))
+    town = make_town(Host("ana", ephemeral=True))
     live_after_ms(town)
-    town.quit(town.hosts["ana"])
-    assert town.world.run(town.world.now_ms + WITHIN_MS, lambda: not town.hosts["ana"].is_up)
+    leave(town, "ana")
     town.add(Host("bo"))
     assert live_after_ms(town) <= limits.CLAIM_WAIT_MS + WIRE_MS
+    assert [view.epoch for view in town.checkers.views.values()] == [2]
+
+
+def test_where_the_last_one_took_the_history_along_on_disk_it_is_waited_for_and_goes_on() -> None:
+    town = make_town(Host("ana"))
+    live_after_ms(town)
+    for _ in range(30):
+        town.say(town.hosts["ana"])
+    settle(town, WITHIN_MS)
+    head = town.checkers.head
+    leave(town, "ana")
+    town.add(Host("bo"))
+    bo = town.checkers.views["bo"]
+    assert town.world.run(town.world.now_ms + WITHIN_MS, lambda: "nobody_serves" in bo.faults)
+    town.bring_back("ana")
+    live_after_ms(town, len(town.clients()))
+    settle(town, WITHIN_MS)
+    assert {view.epoch for view in town.checkers.views.values()} == {2}
+    assert town.checkers.head == head
+    assert not town.checkers.lost_logs
 
 
 # --- leaving ---
@@ -109,25 +138,87 @@ def three() -> Town:
     return town
 
 
-def left_after_ms(town: Town) -> int:
-    """ana quits while the others go on writing; returns how long anything of it runs."""
-    ana, began_ms = town.hosts["ana"], town.world.now_ms
-    town.quit(ana)
+def left_after_ms(town: Town, name: str = "ana") -> int:
+    """One quits while the others go on writing; returns how long anything of it runs."""
+    host, began_ms = town.hosts[name], town.world.now_ms
+    town.quit(host)
 
     def post() -> None:
-        for host in town.clients():
-            town.say(host)
+        for client in town.clients():
+            town.say(client)
         town.later(POST_EACH_MS, post)
 
     post()
-    assert town.world.run(began_ms + 60_000, lambda: not ana.is_up, look_each_ms=5), "it never ends"
+    assert town.world.run(began_ms + 60_000, lambda: not host.is_up, look_each_ms=5), "it never ends"
     return town.world.now_ms - began_ms
+
+
+def follower_of(town: Town) -> str:
+    """The one that follows."""
+    (name,) = followers_of(town)
+    return name
 
 
 def test_who_serves_leaves_at_once_where_somebody_can_follow() -> None:
     town = three()
     assert left_after_ms(town) <= 1_000
     assert not town.checkers.lost_logs
+
+
+def test_who_follows_leaves_when_nobody_counts_on_its_copy_any_more() -> None:
+    town = three()
+    name = follower_of(town)
+    disk = town.hosts[name].disk
+    assert disk is not None
+    assert left_after_ms(town, name) <= limits.PART_MS
+    assert name not in followers_of(town)
+    assert not disk.stores
+    wait_for_followers(town, "cy" if name == "bo" else "bo")
+
+
+def test_who_follows_and_is_not_let_go_of_leaves_with_its_copy() -> None:
+    town = three()
+    name = follower_of(town)
+    disk = town.hosts[name].disk
+    assert disk is not None
+    town.kill(ZDNS)
+    assert left_after_ms(town, name) <= limits.PART_MS + limits.STOP_MS + 300
+    assert followers_of(town) == [name]
+    assert disk.newest() is not None
+    town.bring_back(ZDNS)
+    town.bring_back(name)
+    settle(town, WITHIN_MS)
+    assert not town.checkers.lost_logs
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("ana", "bo", "cy"))), ids="-".join)
+@pytest.mark.parametrize("apart_ms", [0, 3, 60, 700])
+def test_everybody_leaves_and_comes_back_and_the_history_goes_on(order: tuple[str, ...], apart_ms: int) -> None:
+    town = three()
+    head = town.checkers.head
+    for name in order[:-1]:
+        town.quit(town.hosts[name])
+        town.world.run(town.world.now_ms + apart_ms)
+    leave(town, *(name for name in order if not town.hosts[name].leaving))
+    assert town.world.run(town.world.now_ms + WITHIN_MS, lambda: not any(host.is_up for host in town.hosts.values()))
+    for name in order:
+        town.bring_back(name)
+    settle(town, WITHIN_MS)
+    assert town.checkers.head >= head
+    assert not town.checkers.lost_logs
+    encore(town)
+
+
+def test_everybody_leaves_an_ephemeral_room_at_once_and_the_next_one_begins_another() -> None:
+    names = ("ana", "bo", "cy")
+    town = make_town(*(Host(name, ephemeral=True) for name in names))
+    live_after_ms(town, 3)
+    leave(town, *names)
+    assert town.world.run(town.world.now_ms + WITHIN_MS, lambda: not any(host.is_up for host in town.hosts.values()))
+    assert town.checkers.record is not None
+    assert town.checkers.record.ended
+    town.add(Host("dee"))
+    assert live_after_ms(town) <= limits.CLAIM_WAIT_MS + WIRE_MS
 
 
 @pytest.mark.parametrize("others", ["there", "stopped", "killed"])
@@ -152,12 +243,13 @@ def test_leaving_has_an_end_whoever_is_gone(zdns: str, others: str) -> None:
     assert left_after_ms(town) <= LEFT_WITHIN_MS
 
 
-def test_a_zdns_that_lost_its_records_makes_nobody_hand_over_for_ever() -> None:
+@pytest.mark.parametrize("back_ms", [0, 500, limits.LEASE_MS])
+def test_who_serves_leaves_though_zdns_lost_its_records_as_it_tells_them(back_ms: int) -> None:
     town = three()
     town.kill(ZDNS)
     town.zdns.records.clear()
     town.zdns.start()
-    town.world.run(town.world.now_ms + limits.LEASE_MS)
-    picks = heard(town, Pick)
-    assert left_after_ms(town) <= LEFT_WITHIN_MS
-    assert picks.count("ana.s1") > 2, "it had gone on trying"
+    town.world.run(town.world.now_ms + back_ms)
+    assert left_after_ms(town) <= limits.GRACE_MS + 2 * limits.RENEW_MS_MAX
+    settle(town, WITHIN_MS)
+    assert not town.checkers.lost_logs

@@ -6,13 +6,13 @@ from tests.sim.network import Network, Weather
 from tests.sim.world import World
 from wire.messages import (
     Done,
+    Have,
     Heartbeat,
     Leave,
     Message,
     Ping,
     Pong,
     TalkPing,
-    Took,
     Withdraw,
 )
 from wire.names import LinkId
@@ -221,32 +221,32 @@ def test_an_answer_to_an_earlier_question_is_not_taken_for_a_later_one() -> None
     assert wires.messages("ana") == [Done(2)]
 
 
-def move(wires: Wires, connecting: str = "ana") -> str:
-    endpoint = wires.bind("bo", LinkKind.MOVE_BIND)
-    wires.connect(connecting, LinkKind.MOVE_CONNECT, endpoint)
+def lead(wires: Wires, connecting: str = "ana") -> str:
+    endpoint = wires.bind("bo", LinkKind.COPY_BIND)
+    wires.connect(connecting, LinkKind.COPY_CONNECT, endpoint)
     return endpoint
 
 
-def test_a_handovers_link_is_used_once() -> None:
+def test_a_followers_link_is_used_once() -> None:
     wires = Wires()
-    move(wires)
-    wires.send("ana", Withdraw("m", "why"))
-    wires.send("bo", Took("m", 2), "bound")
+    lead(wires)
+    wires.send("ana", Withdraw("p", "why"))
+    wires.send("bo", Have("p", 1, 2), "bound")
     wires.run()
-    assert wires.messages("bo") == [Withdraw("m", "why")]
-    assert wires.messages("ana") == [Took("m", 2)]
+    assert wires.messages("bo") == [Withdraw("p", "why")]
+    assert wires.messages("ana") == [Have("p", 1, 2)]
     wires.network.break_between("ana", "bo")
     wires.run(5_000)
     assert wires.count("ana", LinkDown) == wires.count("bo", LinkDown) == 1
     assert wires.count("ana", LinkUp) == 1
-    wires.send("ana", Withdraw("m", "why"))
+    wires.send("ana", Withdraw("p", "why"))
     assert wires.count("ana", SendRefused) == 1
 
 
-def test_a_second_one_at_a_handovers_link_ends_it() -> None:
+def test_a_second_one_at_a_followers_link_ends_it() -> None:
     wires = Wires()
-    endpoint = move(wires)
-    wires.connect("cy", LinkKind.MOVE_CONNECT, endpoint)
+    endpoint = lead(wires)
+    wires.connect("cy", LinkKind.COPY_CONNECT, endpoint)
     assert wires.count("bo", LinkDown) == 1
 
 

@@ -13,6 +13,12 @@ from typing import Any
 
 TRACE_LINES_MAX = 50_000  # lines a run keeps; a longer one keeps its end
 
+STEPS_AT_ONCE_MAX = 20_000  # in one millisecond; more means that somebody answers himself for ever
+
+
+class Spinning(Exception):
+    """Time does not go on."""
+
 
 class World:
     """Virtual time. Invariant: `now_ms` never falls, and equal times are served in the order of their planning."""
@@ -23,10 +29,12 @@ class World:
         self.steps = 0
         self.random = random.Random(seed)
         self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)
+        self.states: set[str] = set()  # of cores, as they describe themselves, that came up in this run
         self.after_step: list[Callable[[], None]] = []
         self._handlers: dict[str, Callable[[Any], None]] = {}
         self._heap: list[tuple[int, int, str, Any]] = []
         self._order = 0
+        self._steps_at_once = 0
         self._hash = hashlib.blake2b(digest_size=16)
 
     def join(self, node: str, handler: Callable[[Any], None]) -> None:
@@ -47,6 +55,9 @@ class World:
         if not self._heap:
             return False
         due_ms, _, node, event = heapq.heappop(self._heap)
+        self._steps_at_once = self._steps_at_once + 1 if due_ms == self.now_ms else 0
+        if self._steps_at_once > STEPS_AT_ONCE_MAX:
+            raise Spinning(f"{STEPS_AT_ONCE_MAX} steps at {due_ms} ms, the last for {node}: {event!r:.200}")
         self.now_ms = due_ms
         self.steps += 1
         self._handlers[node](event)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,12 +46,12 @@ def free_port() -> int:
 
 
 class Process:
-    """A command whose standard output is read line by line."""
+    """A command whose standard output is read line by line. `within` goes before it: what starts it somewhere else."""
 
-    def __init__(self, command: list[str], home: Path) -> None:
+    def __init__(self, command: list[str], home: Path, within: Sequence[str] = ()) -> None:
         self.command = command
         self.popen = subprocess.Popen(
-            command,
+            [*within, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -110,6 +110,10 @@ class Process:
             raise AssertionError(f"{self.command[2:]} said nothing for {patience_s} s; stderr: {self.errors}") from None
         return line
 
+    def lines_waiting(self) -> bool:
+        """Has it said something that was not read yet?"""
+        return not self._lines.empty()
+
     def say(self, text: str) -> None:
         """Write to its standard input."""
         assert self.popen.stdin is not None
@@ -151,14 +155,20 @@ class Process:
 class Zdns(Process):
     """A name server on a port of its own."""
 
-    def __init__(self, home: Path, port: int | None = None, lease_s: float = 1.5) -> None:
+    def __init__(
+        self,
+        home: Path,
+        port: int | None = None,
+        lease_s: float = 1.5,
+        host: str = "127.0.0.1",
+        within: Sequence[str] = (),
+    ) -> None:
         self.port = port or free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{host}:{self.port}"
         super().__init__(
-            relevo(
-                "dns", "--host", "127.0.0.1", "--port", str(self.port), "--lease", str(lease_s), "--data-dir", str(home)
-            ),
+            relevo("dns", "--host", host, "--port", str(self.port), "--lease", str(lease_s), "--data-dir", str(home)),
             home,
+            within,
         )
         assert "listening" in (self.line() or ""), self.errors
 
@@ -166,12 +176,20 @@ class Zdns(Process):
 class Chat(Process):
     """`relevo chat --json`: a participant."""
 
-    def __init__(self, home: Path, dns: str, name: str | None = None, *options: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        dns: str,
+        name: str | None = None,
+        *options: str,
+        bind: str = "127.0.0.1",
+        within: Sequence[str] = (),
+    ) -> None:
         self.seen: list[Line] = []
         self._unclaimed: list[Line] = []
         named = ("--name", name) if name else ()
-        base = relevo("chat", "--json", "--dns", dns, "--bind", "127.0.0.1", "--flood", "0", *named, *options)
-        super().__init__(base, home)
+        base = relevo("chat", "--json", "--dns", dns, "--bind", bind, "--flood", "0", *named, *options)
+        super().__init__(base, home, within)
 
     def do(self, what: str, **keys: Any) -> None:
         """One request."""
@@ -202,6 +220,12 @@ class Chat(Process):
         raise AssertionError(
             f"{self.command[2:]} never said {kinds} {keys}; last: {self.seen[-8:]}; stderr: {self.errors}"
         )
+
+    def so_far(self) -> list[Line]:
+        """All events up to now, without waiting for more."""
+        while self.lines_waiting() and self.next() is not None:
+            pass
+        return self.seen
 
     def forget(self) -> None:
         """Let go of events nobody waited for."""

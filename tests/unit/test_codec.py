@@ -18,8 +18,7 @@ UNIONS = {
     "ToServer": messages.ToServer,
     "ToClient": messages.ToClient,
     "Feed": messages.Feed,
-    "ToTarget": messages.ToTarget,
-    "ToSource": messages.ToSource,
+    "Pair": messages.Pair,
     "Talk": messages.Talk,
 }
 KINDS = [(union, kind) for union in UNIONS.values() for kind in typing.get_args(union)]
@@ -35,17 +34,14 @@ def values(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
         for item in metas:
             meta |= {name: getattr(item, name) for name in ("ge", "le", "min_length", "max_length")}
         if typing.get_origin(inner) is tuple:
-            size = min(meta["max_length"] or 3, 3)
-            return st.lists(values(typing.get_args(inner)[0]), min_size=meta["min_length"] or 0, max_size=size).map(
-                tuple
-            )
+            return tuples(inner, meta["min_length"] or 0, min(meta["max_length"] or 3, 3))
         if inner is int:
             return st.integers(meta["ge"] or 0, meta["le"] if meta["le"] is not None else 2**63 - 1)
         return st.text(min_size=meta["min_length"] or 0, max_size=min(meta["max_length"] or 20, 20))
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*map(values, typing.get_args(kind)))
     if origin is tuple:
-        return st.lists(values(typing.get_args(kind)[0]), max_size=3).map(tuple)
+        return tuples(kind, 0, 3)
     if kind is type(None):
         return st.none()
     if kind is bool:
@@ -57,6 +53,14 @@ def values(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return st.sampled_from(list(kind))
     return structs(kind)
+
+
+def tuples(kind: typing.Any, min_size: int, max_size: int) -> st.SearchStrategy[typing.Any]:
+    """Values of a tuple type: so many of one kind, or each of its own."""
+    first, *others = typing.get_args(kind)
+    if others == [...]:
+        return st.lists(values(first), min_size=min_size, max_size=max_size).map(tuple)
+    return st.tuples(*map(values, (first, *others)))
 
 
 def structs(kind: typing.Any) -> st.SearchStrategy[typing.Any]:

@@ -46,7 +46,8 @@ def test_each_line_says_what_it_is_for_and_where_the_value_came_from() -> None:
     assert said["paste_lines = 3"].endswith("; default")
     unsaid = [line for line in lines[2:] if line.startswith("# ")]
     assert any(line.startswith("# bind = …") and line.endswith("; no value") for line in unsaid)
-    assert any(line.startswith("# replicas = …") and "without effect" in line for line in unsaid)
+    assert any(line.startswith("# metrics_port = …") and "without effect" in line for line in unsaid)
+    assert said["replicas = 1"].endswith("; default")
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,18 @@ def test_addresses_are_tried_in_turn_and_the_back_off_doubles_to_its_bound() -> 
         delays += [c.delay_ms for c in commands if isinstance(c, StartTimer)]
         commands, _ = lookup.handle(TimerFired(timer(commands, "back-off")), 0)
     assert endpoints == [HERE, THERE] * 4
-    assert delays == [100, 200, 400, 800, 1600, 2000, 2000, 2000]
+    assert delays == [100, 200, 400, 500, 500, 500, 500, 500]
+
+
+def test_whoever_has_been_asking_for_long_is_back_within_the_grace_of_a_zdns_that_starts_again() -> None:
+    """Even if it starts again just when an attempt was given up: this one has the longest way to go."""
+    lookup = Lookup([HERE])
+    _, commands = lookup.ask(QUESTION, 0, None)
+    for _ in range(20):
+        commands, _ = lookup.handle(TimerFired(timer(commands, "attempt")), 0)
+        delay_ms = max(c.delay_ms for c in commands if isinstance(c, StartTimer))
+        assert delay_ms < limits.GRACE_MS
+        commands, _ = lookup.handle(TimerFired(timer(commands, "back-off")), 0)
 
 
 def test_an_answer_resets_the_back_off() -> None:

@@ -14,8 +14,7 @@ UNIONS = (
     messages.ToServer,
     messages.ToClient,
     messages.Feed,
-    messages.ToTarget,
-    messages.ToSource,
+    messages.Pair,
     messages.Talk,
 )
 

@@ -39,6 +39,7 @@ def test_with_nothing_said_everything_has_its_default() -> None:
     assert values["term"] == 30.0
     assert values["name"] is None
     assert values["serve_first"] is False
+    assert (values["replicas"], values["ephemeral"]) == (1, False)
 
 
 def test_the_zdns_listens_everywhere_at_port_8000_by_default() -> None:
@@ -98,6 +99,8 @@ def test_the_environment_can_switch_on_and_off(word: str) -> None:
         ("bell", "off", False),
         ("joins", "none", "none"),
         ("paste_lines", "10", 10),
+        ("replicas", "0", 0),
+        ("replicas", "15", 15),
         ("keys", "redraw=f5,close=alt+q", {"redraw": ("f5",), "close": ("meta q",)}),
     ],
 )
@@ -153,6 +156,8 @@ def test_one_name_server_is_named_in_parts_or_in_one(
         ("bell", "loud"),
         ("joins", "some"),
         ("paste_lines", "0"),
+        ("replicas", "16"),
+        ("replicas", "-1"),
         ("keys", "redraw"),
         ("keys", "redraw=ctrl a"),
     ],

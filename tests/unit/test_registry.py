@@ -1,7 +1,9 @@
 """Who may serve a name: every rule, and what holds after any sequence of requests."""
 
+import itertools
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -34,6 +36,7 @@ from wire.messages import (
 from zdns.registry import Registry
 
 LEASE = 3_000
+GRACE = 1_200
 TEA = "tea"
 
 
@@ -47,9 +50,9 @@ A, B, C, D = server("a"), server("b"), server("c"), server("d")
 class Desk:
     """A registry whose decisions are adopted as the server would, with a clock."""
 
-    def __init__(self, *records: Record) -> None:
+    def __init__(self, *records: Record, grace_ms: int = 0, takes_up: bool = True) -> None:
         self.now_ms = 0
-        self.registry = Registry(records, LEASE, 0, rng=Random(1))
+        self.registry = Registry(records, LEASE, 0, rng=Random(1), grace_ms=grace_ms, takes_up=takes_up)
         self.saved: list[Record] = []
 
     def ask(self, request: DnsRequest) -> DnsReply:
@@ -89,8 +92,8 @@ def first(by: ServerInfo, *, epoch: int = 0, log: str = "log-1", service: str = 
     return Claim(7, service, by, ClaimKind.FIRST, epoch, log)
 
 
-def failover(by: ServerInfo, epoch: int) -> Claim:
-    return Claim(7, TEA, by, ClaimKind.FAILOVER, epoch)
+def failover(by: ServerInfo, epoch: int, *, unreachable: bool = False, from_disk: bool = False) -> Claim:
+    return Claim(7, TEA, by, ClaimKind.FAILOVER, epoch, unreachable=unreachable, from_disk=from_disk)
 
 
 def fresh(by: ServerInfo, epoch: int, log: str = "log-2") -> Claim:
@@ -101,8 +104,10 @@ def transfer(by: ServerInfo, epoch: int, version: int, to: ServerInfo) -> Transf
     return Transfer(7, TEA, by.id, epoch, version, to.id)
 
 
-def in_sync(by: ServerInfo, epoch: int, version: int, *members: ServerInfo) -> SetInSync:
-    return SetInSync(7, TEA, by.id, epoch, version, tuple(one.id for one in members))
+def in_sync(
+    by: ServerInfo, epoch: int, version: int, *members: ServerInfo, volatile: tuple[str, ...] = ()
+) -> SetInSync:
+    return SetInSync(7, TEA, by.id, epoch, version, tuple(one.id for one in members), volatile)
 
 
 def served() -> Desk:
@@ -375,11 +380,43 @@ def test_failover_of_a_name_nobody_served_is_refused() -> None:
     assert Desk().refused(failover(A, 0)).code is RefusalCode.STALE_EPOCH
 
 
+def test_failover_need_not_wait_for_the_lease_of_a_server_whose_port_refuses_connections() -> None:
+    desk = followed()
+    assert desk.refused(failover(C, 1, unreachable=True)).code is RefusalCode.NOT_IN_SYNC
+    record = desk.granted(failover(B, 1, unreachable=True))
+    assert (record.epoch, record.version, record.active, record.in_sync) == (2, 3, B, (B, A))
+    assert desk.refused(failover(A, 1, unreachable=True)).code is RefusalCode.STALE_EPOCH
+
+
+def test_a_failover_puts_the_claimer_first_and_keeps_the_others_in_order() -> None:
+    desk = served()
+    desk.granted(in_sync(A, 1, 1, A, B, C, volatile=("c", "a")))
+    record = desk.granted(failover(C, 1, unreachable=True))
+    assert (record.in_sync, set(record.volatile)) == ((C, A, B), {"a", "c"})
+
+
+def test_a_server_whose_disk_lacks_something_is_in_sync_only_as_long_as_it_runs() -> None:
+    desk = served()
+    desk.granted(in_sync(A, 1, 1, A, B, C, volatile=("b",)))
+    desk.ask(Leave(1, TEA, A.id))
+    refused = desk.refused(failover(B, 1, from_disk=True))
+    assert (refused.code, refused.record) == (RefusalCode.NOT_IN_SYNC, desk.saved[-1])
+    assert refused.message == "you do not have the whole history of tea: the last of it was not on your disk"
+    assert desk.granted(failover(B, 1)).active == B
+    assert desk.granted(failover(C, 2, unreachable=True, from_disk=True)).active == C
+
+
 def test_an_active_server_that_came_back_with_its_history_takes_the_next_epoch() -> None:
     desk = followed()
     desk.register(A)
-    record = desk.granted(failover(A, 1))
+    record = desk.granted(failover(A, 1, from_disk=True))
     assert (record.epoch, record.active, record.in_sync) == (2, A, (A, B))
+
+
+def test_an_active_server_that_came_back_without_the_last_of_it_is_not_in_sync() -> None:
+    desk = served()
+    desk.granted(in_sync(A, 1, 1, A, B, volatile=("a",)))
+    assert desk.refused(failover(A, 1, from_disk=True)).code is RefusalCode.NOT_IN_SYNC
 
 
 def test_a_fresh_start_waits_until_nobody_has_the_history() -> None:
@@ -411,18 +448,34 @@ def test_a_fresh_claim_of_a_free_name_is_a_first_one() -> None:
 
 
 def test_a_transfer_raises_the_epoch_and_keeps_the_source_in_sync() -> None:
+    desk = followed()
+    record = desk.granted(transfer(A, 1, 2, B))
+    assert record == Record(TEA, 2, 3, "log-1", B, (B, A))
+
+
+def test_a_transfer_puts_target_and_source_first_and_keeps_the_others_in_order() -> None:
     desk = served()
-    record = desk.granted(transfer(A, 1, 1, B))
-    assert record == Record(TEA, 2, 2, "log-1", B, (B, A))
+    desk.register(D)
+    desk.granted(in_sync(A, 1, 1, A, B, C, D, volatile=("d", "b")))
+    record = desk.granted(transfer(A, 1, 2, C))
+    assert (record.in_sync, set(record.volatile)) == ((C, A, B, D), {"b", "d"})
 
 
 def test_a_transfer_asked_again_gives_the_same_answer() -> None:
-    desk = served()
-    record = desk.granted(transfer(A, 1, 1, B))
-    assert desk.granted(transfer(A, 1, 1, B)) == record
-    later = desk.granted(in_sync(B, 2, 2, B))
-    assert desk.granted(transfer(A, 1, 1, B)) == later
-    assert len(desk.saved) == 3
+    desk = followed()
+    record = desk.granted(transfer(A, 1, 2, B))
+    assert desk.granted(transfer(A, 1, 2, B)) == record
+    later = desk.granted(in_sync(B, 2, 3, B))
+    assert desk.granted(transfer(A, 1, 2, B)) == later
+    assert len(desk.saved) == 4
+
+
+def test_the_target_of_a_transfer_serves_where_it_is_now() -> None:
+    desk = followed()
+    moved = ServerInfo("b", "host-b", ("tcp://new:1",), ("tcp://new:2",))
+    desk.register(moved)
+    record = desk.granted(transfer(A, 1, 2, B))
+    assert (record.active, record.in_sync) == (moved, (moved, A))
 
 
 def test_a_transfer_by_anybody_else_is_refused() -> None:
@@ -434,18 +487,18 @@ def test_a_transfer_by_anybody_else_is_refused() -> None:
 
 
 def test_a_transfer_from_an_older_epoch_is_refused_with_the_record() -> None:
-    desk = served()
-    desk.granted(transfer(A, 1, 1, B))
-    refused = desk.refused(transfer(A, 1, 1, C))
+    desk = followed()
+    desk.granted(transfer(A, 1, 2, B))
+    refused = desk.refused(transfer(A, 1, 2, C))
     assert (refused.code, refused.record) == (RefusalCode.STALE_EPOCH, desk.saved[-1])
 
 
 def test_a_transfer_at_another_version_is_refused_and_changes_nothing() -> None:
-    desk = served()
-    for version in (0, 2):
+    desk = followed()
+    for version in (0, 1, 3):
         refused = desk.refused(transfer(A, 1, version, B))
         assert (refused.code, refused.record) == (RefusalCode.STALE_VERSION, desk.saved[-1])
-    assert len(desk.saved) == 1
+    assert len(desk.saved) == 2
 
 
 @pytest.mark.parametrize("to", [A, D])
@@ -456,16 +509,39 @@ def test_a_transfer_to_nobody_raises_the_version_so_that_no_late_repeat_is_grant
     assert refused.record == desk.saved[-1] == Record(TEA, 1, 2, "log-1", A, (A,))
     desk.register(D)
     assert desk.refused(transfer(A, 1, 1, D)).code is RefusalCode.STALE_VERSION
-    assert desk.granted(transfer(A, 1, 2, D)).active == D
+    desk.granted(in_sync(A, 1, 2, A, D))
+    assert desk.granted(transfer(A, 1, 3, D)).active == D
+
+
+def test_a_transfer_to_a_server_that_is_not_in_sync_raises_the_version_too() -> None:
+    desk = followed()
+    refused = desk.refused(transfer(A, 1, 2, C))
+    assert (refused.code, refused.message) == (
+        RefusalCode.NOT_IN_SYNC,
+        "host-c does not have the whole history of tea",
+    )
+    assert refused.record == desk.saved[-1] == Record(TEA, 1, 3, "log-1", A, (A, B))
+    assert desk.refused(transfer(A, 1, 2, C)).code is RefusalCode.STALE_VERSION
+    desk.granted(in_sync(A, 1, 3, A, B, C))
+    assert desk.refused(transfer(A, 1, 2, C)).code is RefusalCode.STALE_VERSION, "the late repeat of a refused one"
+    assert desk.granted(transfer(A, 1, 4, C)).in_sync == (C, A, B)
+
+
+def test_a_transfer_to_an_in_sync_server_that_is_gone_is_refused_by_its_name() -> None:
+    desk = followed()
+    desk.ask(Leave(1, TEA, B.id))
+    refused = desk.refused(transfer(A, 1, 2, B))
+    assert (refused.code, refused.message) == (RefusalCode.NOT_STANDBY, "host-b does not stand by")
+    assert refused.record == desk.saved[-1] == Record(TEA, 1, 3, "log-1", A, (A, B))
 
 
 def test_a_server_that_transfers_is_alive() -> None:
-    desk = served()
+    desk = followed()
     desk.now_ms = LEASE - 1
     desk.renew(B)
     desk.now_ms = LEASE
     assert "host-a" not in desk.resolved().standbys
-    desk.granted(transfer(A, 1, 1, B))
+    desk.granted(transfer(A, 1, 2, B))
     assert desk.resolved().standbys == ("host-a",)
 
 
@@ -486,6 +562,24 @@ def test_the_same_list_asked_for_again_gives_the_same_answer() -> None:
     assert desk.refused(in_sync(A, 1, 1, A, C)).code is RefusalCode.STALE_VERSION
 
 
+def test_the_same_list_with_other_disks_is_another_one() -> None:
+    desk = served()
+    record = desk.granted(in_sync(A, 1, 1, A, B, volatile=("b",)))
+    assert desk.granted(in_sync(A, 1, 1, A, B, volatile=("b",))) == record
+    assert desk.refused(in_sync(A, 1, 1, A, B)).code is RefusalCode.STALE_VERSION
+    assert desk.refused(in_sync(A, 1, 1, A, B, volatile=("a", "b"))).code is RefusalCode.STALE_VERSION
+    record = desk.granted(in_sync(A, 1, 2, A, B, volatile=("b", "a")))
+    assert desk.granted(in_sync(A, 1, 2, A, B, volatile=("a", "b", "b"))) == record
+    assert desk.granted(in_sync(A, 1, 3, A, B)).volatile == ()
+
+
+def test_only_those_on_the_list_are_noted_as_lacking_something_on_disk() -> None:
+    desk = served()
+    record = desk.granted(in_sync(A, 1, 1, A, C, B, volatile=("b", "d", "a", "nobody")))
+    assert (record.in_sync, record.volatile) == ((A, C, B), ("a", "b"))
+    assert desk.granted(in_sync(A, 1, 2, A, C, volatile=("b",))).volatile == ()
+
+
 def test_a_list_without_the_active_server_or_with_strangers_is_refused() -> None:
     desk = served()
     assert desk.refused(in_sync(A, 1, 1, B)).code is RefusalCode.MALFORMED
@@ -503,10 +597,10 @@ def test_a_dead_member_may_stay_on_the_list_and_be_struck_off() -> None:
 
 
 def test_a_deposed_server_cannot_change_the_list() -> None:
-    desk = served()
-    desk.granted(transfer(A, 1, 1, B))
-    assert desk.refused(in_sync(A, 1, 1, A)).code is RefusalCode.STALE_EPOCH
-    assert desk.refused(in_sync(A, 2, 2, A)).code is RefusalCode.NOT_ACTIVE
+    desk = followed()
+    desk.granted(transfer(A, 1, 2, B))
+    assert desk.refused(in_sync(A, 1, 2, A)).code is RefusalCode.STALE_EPOCH
+    assert desk.refused(in_sync(A, 2, 3, A)).code is RefusalCode.NOT_ACTIVE
     assert desk.resolved().record == desk.saved[-1]
 
 
@@ -516,7 +610,8 @@ def test_a_deposed_server_cannot_change_the_list() -> None:
 def test_services_do_not_touch_each_other() -> None:
     desk = served()
     desk.granted(first(B, service="coffee"))
-    desk.granted(transfer(A, 1, 1, C))
+    desk.granted(in_sync(A, 1, 1, A, C))
+    desk.granted(transfer(A, 1, 2, C))
     resolved = desk.resolved("coffee")
     assert resolved.record == Record("coffee", 1, 1, "log-1", B, (B,))
     assert resolved.standbys == ()
@@ -525,7 +620,6 @@ def test_services_do_not_touch_each_other() -> None:
 def test_a_restarted_registry_gives_everybody_named_one_lease_of_grace() -> None:
     desk = Desk(Record(TEA, 5, 9, "log-1", A, (A, B)))
     assert desk.resolved().state is NameState.SERVED
-    desk.renew(A)
     assert desk.refused(failover(B, 5)).code is RefusalCode.ALIVE
     assert desk.refused(Renew(1, TEA, C.id)).code is RefusalCode.NOT_REGISTERED
     desk.now_ms = LEASE
@@ -533,9 +627,35 @@ def test_a_restarted_registry_gives_everybody_named_one_lease_of_grace() -> None
     assert desk.granted(failover(B, 5)).epoch == 6
 
 
+def test_a_restarted_registry_has_everybody_register_anew_and_misses_nobody_who_does() -> None:
+    desk = Desk(Record(TEA, 5, 9, "log-1", A, (A, B)))
+    desk.now_ms = LEASE - 1
+    for one in (A, B):
+        refused = desk.refused(Renew(1, TEA, one.id, "log-1"))
+        assert refused.code is RefusalCode.NOT_REGISTERED, "it may know more than the store"
+    desk.register(A)
+    desk.renew(A)
+    desk.now_ms = LEASE + 1
+    assert desk.resolved().standbys == ("host-b",), "who renews is there, even if it has yet to register"
+
+
+def test_a_claim_or_a_change_of_the_list_does_not_register() -> None:
+    desk = Desk()
+    desk.granted(first(A))
+    assert desk.refused(Renew(1, TEA, A.id, "log-1")).code is RefusalCode.NOT_REGISTERED
+    desk.register(A)
+    desk.renew(A)
+    desk.granted(failover(A, 1))
+    desk.renew(A)
+    desk.now_ms = LEASE
+    desk.granted(in_sync(A, 2, 2, A))
+    assert desk.resolved().state is NameState.SERVED
+    assert desk.refused(Renew(1, TEA, A.id, "log-1")).code is RefusalCode.NOT_REGISTERED
+
+
 def test_a_decision_changes_no_record_before_it_is_adopted() -> None:
-    desk = served()
-    decision = desk.registry.decide(transfer(A, 1, 1, B), 0)
+    desk = followed()
+    decision = desk.registry.decide(transfer(A, 1, 2, B), 0)
     assert decision.record is not None
     assert desk.resolved().record == desk.saved[-1]
     desk.registry.adopt(decision.record)
@@ -554,6 +674,335 @@ def test_a_lease_has_to_last() -> None:
         Registry([], 0, 0, rng=Random(1))
 
 
+# --- records that are told -------------------------------------------------------------------------------------------
+
+# Epoch 7, in which A leads and B follows.
+KNOWN = Record(TEA, 7, 12, "log-1", A, (A, B))
+
+
+def tell(by: ServerInfo, record: Record) -> Register:
+    return Register(5, limits.PROTOCOL, TEA, by, record)
+
+
+def changed(record: Record, **fields: object) -> Record:
+    return msgspec.structs.replace(record, **fields)
+
+
+def told(desk: Desk, by: ServerInfo, record: Record) -> Registered:
+    reply = desk.ask(tell(by, record))
+    assert isinstance(reply, Registered), reply
+    return reply
+
+
+@pytest.mark.parametrize("by", [A, B])
+def test_a_zdns_that_has_lost_its_records_takes_up_what_those_who_hold_a_copy_tell(by: ServerInfo) -> None:
+    desk = Desk()
+    reply = told(desk, by, KNOWN)
+    assert desk.saved == [KNOWN]
+    assert (reply.record, reply.state, reply.standbys) == (KNOWN, NameState.SERVED, ("host-b",))
+    assert desk.resolved().record == KNOWN
+
+
+def test_what_is_told_twice_is_taken_up_once() -> None:
+    desk = Desk()
+    for by in (A, B, A):
+        assert told(desk, by, KNOWN).record == KNOWN
+    assert len(desk.saved) == 1
+
+
+def test_a_told_record_is_not_known_before_it_is_adopted() -> None:
+    desk = Desk()
+    decision = desk.registry.decide(tell(A, KNOWN), 0)
+    assert decision.record == KNOWN
+    assert desk.resolved().record is None
+
+
+def test_servers_named_by_a_told_record_have_a_lease_from_then_on() -> None:
+    desk = Desk()
+    desk.register(B)
+    desk.now_ms = LEASE - 1
+    told(desk, A, changed(KNOWN, in_sync=(A, B, C)))
+    desk.now_ms = 2 * LEASE - 2
+    assert desk.resolved().standbys == ("host-b", "host-c")
+    assert desk.refused(failover(B, 7)).code is RefusalCode.ALIVE
+    desk.now_ms = 2 * LEASE - 1
+    assert desk.granted(failover(C, 7)).in_sync == (C, A, B)
+
+
+def test_servers_named_by_a_told_record_are_asked_what_they_know_themselves() -> None:
+    desk = Desk()
+    told(desk, B, KNOWN)
+    assert desk.refused(Renew(1, TEA, A.id, "log-1")).code is RefusalCode.NOT_REGISTERED
+    desk.renew(B)
+    assert told(desk, A, changed(KNOWN, epoch=8, version=13)).record == changed(KNOWN, epoch=8, version=13)
+    desk.renew(A)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        changed(KNOWN, epoch=8, version=2),
+        changed(KNOWN, epoch=8, version=12, active=B, in_sync=(B, A), volatile=("a",)),
+        changed(KNOWN, epoch=8, version=13, log="log-9"),
+        changed(KNOWN, epoch=8, version=40),
+        changed(KNOWN, version=13, in_sync=(A,)),
+        changed(KNOWN, version=40),
+    ],
+    ids=["a low version", "another leads", "another history", "a higher version", "a shorter list", "the same list"],
+)
+def test_a_newer_record_takes_the_place_of_an_older_one_and_versions_only_rise(record: Record) -> None:
+    desk = Desk(KNOWN)
+    told(desk, A, record)
+    assert desk.saved == [changed(record, version=max(13, record.version))]
+    assert desk.granted(in_sync(record.active, record.epoch, desk.saved[0].version, record.active))
+
+
+def test_a_record_that_ended_gives_way_to_a_higher_epoch_only() -> None:
+    desk = Desk(changed(KNOWN, ended=True))
+    told(desk, A, changed(KNOWN, version=20))
+    assert not desk.saved
+    told(desk, A, changed(KNOWN, epoch=8))
+    assert desk.saved == [changed(KNOWN, epoch=8, version=13)]
+
+
+@pytest.mark.parametrize(
+    ("by", "record"),
+    [
+        pytest.param(A, changed(KNOWN, epoch=6, version=99), id="an older epoch"),
+        pytest.param(A, KNOWN, id="the same"),
+        pytest.param(A, changed(KNOWN, version=11, in_sync=(A,)), id="an older version"),
+        pytest.param(B, changed(KNOWN, version=13, active=B, in_sync=(B, A)), id="another leads in the same epoch"),
+        pytest.param(A, changed(KNOWN, version=13, log="log-9"), id="another history in the same epoch"),
+        pytest.param(C, changed(KNOWN, epoch=8), id="by somebody it does not name"),
+        pytest.param(A, changed(KNOWN, epoch=8, service="coffee"), id="about another service"),
+        pytest.param(A, changed(KNOWN, epoch=8, service="TEA"), id="about a name as nobody writes it down"),
+        pytest.param(A, changed(KNOWN, epoch=8, ended=True), id="ended"),
+        pytest.param(A, changed(KNOWN, epoch=2**62), id="an epoch that cannot be followed"),
+        pytest.param(A, changed(KNOWN, epoch=8, version=2**62), id="a version that cannot be followed"),
+        pytest.param(A, changed(KNOWN, epoch=8, in_sync=(B, A)), id="the active one is not first"),
+        pytest.param(B, changed(KNOWN, epoch=8, in_sync=(B,)), id="the active one is not in sync"),
+        pytest.param(A, changed(KNOWN, epoch=8, in_sync=(A, B, B)), id="one twice"),
+        pytest.param(A, changed(KNOWN, epoch=8, volatile=("c",)), id="a stranger's disk"),
+        pytest.param(A, changed(KNOWN, epoch=8, in_sync=(A, ServerInfo("b", "b", (), ()))), id="without addresses"),
+    ],
+)
+def test_nothing_else_that_is_told_is_taken_up(by: ServerInfo, record: Record) -> None:
+    desk = Desk(KNOWN)
+    assert told(desk, by, record).record == KNOWN
+    assert not desk.saved
+
+
+@pytest.mark.parametrize("record", [changed(KNOWN, epoch=0), changed(KNOWN, epoch=2**62), changed(KNOWN, ended=True)])
+def test_what_no_zdns_can_have_granted_is_not_taken_up_for_lack_of_a_record_either(record: Record) -> None:
+    desk = Desk()
+    assert told(desk, A, record).record is None
+    assert desk.resolved().state is NameState.FREE
+
+
+def test_of_several_that_are_told_the_newest_counts_in_whatever_order_they_come() -> None:
+    older = changed(KNOWN, version=11, in_sync=(A, B, C))
+    oldest = Record(TEA, 6, 10, "log-1", C, (C, A, B))
+    for order in itertools.permutations([(A, KNOWN), (B, older), (C, oldest)]):
+        desk = Desk()
+        for by, record in order:
+            told(desk, by, record)
+        assert desk.saved[-1] == KNOWN, order
+
+
+def test_a_server_struck_off_last_does_not_come_back_because_it_told_of_an_older_list_first() -> None:
+    desk = Desk()
+    told(desk, C, changed(KNOWN, version=11, in_sync=(A, B, C)))
+    told(desk, C, changed(KNOWN, version=11, in_sync=(A, B, C)))
+    told(desk, B, KNOWN)
+    assert desk.refused(failover(C, 7, unreachable=True)).code is RefusalCode.NOT_IN_SYNC
+
+
+def test_what_was_asked_of_a_zdns_that_then_lost_its_records_can_be_asked_of_the_next() -> None:
+    desk = Desk()
+    told(desk, A, KNOWN)
+    record = desk.granted(transfer(A, 7, 12, B))
+    assert (record.epoch, record.version, record.active) == (8, 13, B)
+
+
+def test_a_store_put_back_to_an_older_state_is_told_what_has_changed_since() -> None:
+    desk = Desk(changed(KNOWN, version=9, in_sync=(A, B, C)))
+    assert desk.refused(Renew(1, TEA, A.id, "log-1")).code is RefusalCode.NOT_REGISTERED
+    assert told(desk, A, KNOWN).record == KNOWN
+    assert desk.saved == [KNOWN]
+
+
+def test_a_newer_record_deposes_whoever_was_given_the_name_meanwhile() -> None:
+    desk = Desk()
+    desk.register(C)
+    desk.granted(first(C, log="log-9"))
+    told(desk, B, KNOWN)
+    refused = desk.refused(in_sync(C, 1, 1, C))
+    assert (refused.code, refused.record) == (RefusalCode.STALE_EPOCH, KNOWN)
+
+
+def test_on_a_shared_store_nothing_that_is_told_is_taken_up() -> None:
+    desk = Desk(takes_up=False)
+    assert told(desk, A, KNOWN).record is None
+    assert desk.granted(first(B)).epoch == 1
+    assert told(desk, A, KNOWN).record == desk.saved[0]
+
+
+def test_whoever_tells_of_a_record_that_names_it_finds_room() -> None:
+    desk = Desk()
+    desk.register(*(server(f"s{number}") for number in range(limits.STANDBYS_MAX)))
+    assert desk.refused(tell(A, changed(KNOWN, ended=True))).code is RefusalCode.FULL
+    told(desk, A, KNOWN)
+    for number in range(limits.SERVICES_MAX - 1):
+        desk.ask(Register(1, limits.PROTOCOL, f"s{number}", A))
+    one_more = Register(5, limits.PROTOCOL, "coffee", A, changed(KNOWN, service="coffee"))
+    assert desk.refused(one_more).code is RefusalCode.FULL
+    assert desk.resolved("coffee").record is None
+
+
+# --- grace -----------------------------------------------------------------------------------------------------------
+
+
+def claims(by: ServerInfo, epoch: int) -> list[Claim]:
+    """One of each kind, and each kind of failover."""
+    return [
+        first(by, epoch=epoch),
+        fresh(by, epoch),
+        failover(by, epoch),
+        failover(by, epoch, unreachable=True),
+        failover(by, epoch, from_disk=True),
+    ]
+
+
+@pytest.mark.parametrize("epoch", [0, 7])
+def test_a_name_without_record_is_given_to_nobody_before_the_grace_is_over(epoch: int) -> None:
+    desk = Desk(grace_ms=GRACE)
+    desk.register(A, B)
+    desk.now_ms = GRACE - 1
+    for claim in claims(A, epoch):
+        refused = desk.refused(claim)
+        assert (refused.code, refused.record) == (RefusalCode.BUSY, None)
+        assert refused.message == "this zdns has only just started, and waits for those who may know who serves tea"
+    desk.now_ms = GRACE
+    assert desk.granted(first(A, epoch=epoch)).epoch == epoch + 1
+
+
+def test_whoever_registers_or_renews_is_told_for_how_long_the_name_is_given_to_nobody() -> None:
+    desk = Desk(Record("coffee", 2, 9, "log-3", C, (C,)), grace_ms=GRACE)
+
+    def wait_ms(request: DnsRequest) -> int:
+        reply = desk.ask(request)
+        assert isinstance(reply, Registered)
+        return reply.wait_ms
+
+    assert wait_ms(Register(1, limits.PROTOCOL, TEA, C)) == GRACE
+    assert wait_ms(Register(1, limits.PROTOCOL, "coffee", C)) == 0
+    desk.now_ms = 200
+    assert wait_ms(Renew(1, TEA, C.id)) == GRACE - 200
+    assert wait_ms(tell(A, KNOWN)) == GRACE - 200, "somebody may know of a newer one"
+    assert wait_ms(Renew(1, TEA, C.id)) == GRACE - 200
+    desk.now_ms = GRACE
+    assert wait_ms(Register(1, limits.PROTOCOL, TEA, C)) == wait_ms(Renew(1, TEA, C.id)) == 0
+
+
+def test_names_that_are_on_record_need_no_grace() -> None:
+    desk = Desk(KNOWN, Record("coffee", 2, 9, "log-3", C, (C,), ended=True), grace_ms=GRACE)
+    assert desk.granted(failover(B, 7, unreachable=True)).epoch == 8
+    assert desk.granted(first(A, epoch=2, service="coffee")).epoch == 3
+    assert desk.refused(first(A, service="milk")).code is RefusalCode.BUSY
+
+
+def test_a_told_record_moves_to_nobody_before_the_grace_is_over() -> None:
+    desk = Desk(grace_ms=GRACE)
+    told(desk, B, KNOWN)
+    desk.now_ms = GRACE - 1
+    for by in (A, B, C):
+        for claim in claims(by, 7):
+            refused = desk.refused(claim)
+            assert (refused.code, refused.record) == (RefusalCode.BUSY, desk.saved[0]), claim
+    desk.now_ms = GRACE
+    assert desk.refused(failover(B, 7)).code is RefusalCode.ALIVE
+    assert desk.granted(failover(B, 7, unreachable=True)).epoch == 8
+
+
+def test_a_record_told_in_place_of_an_older_one_waits_for_the_end_of_the_grace_too() -> None:
+    desk = Desk(changed(KNOWN, epoch=5), grace_ms=GRACE)
+    told(desk, B, KNOWN)
+    assert desk.refused(failover(B, 7, unreachable=True)).code is RefusalCode.BUSY
+    told(desk, A, changed(KNOWN, epoch=8))
+    desk.now_ms = GRACE
+    assert desk.refused(failover(B, 7, unreachable=True)).code is RefusalCode.STALE_EPOCH
+
+
+def test_after_the_grace_a_record_is_taken_up_all_the_same_and_moves_at_once() -> None:
+    desk = Desk(grace_ms=GRACE)
+    desk.now_ms = GRACE
+    told(desk, B, KNOWN)
+    assert desk.granted(failover(B, 7, unreachable=True)).epoch == 8
+
+
+def test_nothing_of_a_told_record_changes_during_the_grace() -> None:
+    desk = Desk(grace_ms=GRACE)
+    told(desk, A, KNOWN)
+    for request in (in_sync(A, 7, 12, A, B), transfer(A, 7, 12, B), failover(B, 7, unreachable=True)):
+        assert desk.refused(request).code is RefusalCode.BUSY, "a later epoch may have been granted, and be told of yet"
+    desk.now_ms = GRACE
+    assert desk.granted(in_sync(A, 7, 12, A, B)).version == 13
+    assert desk.granted(transfer(A, 7, 13, B)).epoch == 8
+
+
+@pytest.mark.parametrize("request_", [in_sync(A, 7, 12, A), transfer(A, 7, 12, B)])
+def test_an_active_server_that_zdns_does_not_know_yet_is_asked_to_wait(request_: DnsRequest) -> None:
+    desk = Desk(grace_ms=GRACE)
+    assert desk.refused(request_).code is RefusalCode.BUSY
+    told(desk, C, Record(TEA, 6, 8, "log-1", C, (C, A, B)))
+    assert desk.refused(request_).code is RefusalCode.BUSY, "it is of an epoch that nobody has told of yet"
+    told(desk, B, changed(KNOWN, version=9))
+    assert desk.refused(request_).code is RefusalCode.BUSY, "it is of a version that nobody has told of yet"
+    assert len(desk.saved) == 2
+    desk.now_ms = GRACE
+    refused = desk.refused(request_)
+    assert (refused.code, refused.record) == (RefusalCode.STALE_VERSION, changed(KNOWN, version=9))
+
+
+def test_whoever_is_behind_a_told_record_learns_it_during_the_grace() -> None:
+    desk = Desk(grace_ms=GRACE)
+    told(desk, A, KNOWN)
+    refused = desk.refused(transfer(C, 6, 30, B))
+    assert (refused.code, refused.record) == (RefusalCode.STALE_EPOCH, desk.saved[0])
+    assert desk.refused(in_sync(B, 7, 12, B)).code is RefusalCode.NOT_ACTIVE
+
+
+def test_what_an_earlier_zdns_has_granted_is_granted_again_when_it_is_told() -> None:
+    desk = Desk(grace_ms=GRACE)
+    told(desk, B, changed(KNOWN, active=B, in_sync=(B, A)))
+    assert desk.granted(failover(B, 6)) == desk.saved[0]
+    assert desk.granted(transfer(A, 6, 11, B)) == desk.saved[0]
+    assert len(desk.saved) == 1
+
+
+def test_an_epoch_that_an_earlier_run_had_is_not_granted_to_a_server_started_again() -> None:
+    desk = Desk(grace_ms=GRACE)
+    told(desk, B, KNOWN)
+    desk.now_ms = GRACE
+    refused = desk.refused(failover(A, 6, from_disk=True))
+    assert (refused.code, refused.record) == (RefusalCode.STALE_EPOCH, desk.saved[0])
+    record = desk.granted(failover(A, 7, from_disk=True))
+    assert (record.epoch, desk.granted(failover(A, 7, from_disk=True))) == (8, record), "asked again: the same answer"
+
+
+def test_time_in_which_zdns_stood_still_is_no_grace() -> None:
+    desk = Desk(grace_ms=GRACE)
+    desk.register(A)
+    desk.now_ms = 10 * GRACE
+    desk.registry.extend_leases(9 * GRACE + 1)
+    assert desk.refused(first(A)).code is RefusalCode.BUSY
+    desk.now_ms += 1
+    assert desk.granted(first(A)).epoch == 1
+    desk.now_ms += 5 * GRACE
+    desk.registry.extend_leases(5 * GRACE)
+    assert desk.granted(first(A, service="coffee")).epoch == 1, "what is over does not begin again"
+
+
 # --- whatever is asked, in whatever order --------------------------------------------------------------------------
 
 SERVERS = [A, B, C]
@@ -562,7 +1011,7 @@ off_by = st.sampled_from([0, 0, 0, 0, -1, 1])  # mostly the right number
 
 
 class AnySequence(RuleBasedStateMachine):
-    """Random requests, most of them nearly right, some saved in vain, restarts, and old requests again."""
+    """Random requests, most of them nearly right, some saved in vain, restarts, lost stores, and old requests again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -572,6 +1021,7 @@ class AnySequence(RuleBasedStateMachine):
         self.holders: dict[int, str] = {}  # epoch -> the one server that was ever told it has it
         self.transfers: dict[tuple[int, int], str] = {}  # (epoch, version) -> to whom it was granted
         self.asked: list[DnsRequest] = []
+        self.known: dict[str, Record] = {}  # server -> the newest record it was told
 
     @property
     def epoch(self) -> int:
@@ -581,7 +1031,7 @@ class AnySequence(RuleBasedStateMachine):
     def version(self) -> int:
         return self.record.version if self.record else 0
 
-    def ask(self, request: DnsRequest, saves: bool = True) -> None:
+    def ask(self, request: DnsRequest, saves: bool = True) -> DnsReply | None:
         was = self.record
         decision = self.registry.decide(request, self.now_ms)
         assert codec.decode(codec.encode(decision.reply), DnsReply) == decision.reply
@@ -590,49 +1040,111 @@ class AnySequence(RuleBasedStateMachine):
             self.registry.adopt(decision.record)
             self.record = decision.record
         elif decision.record is not None:
-            return  # the answer was never sent
+            return None  # the answer was never sent
         self.judge(request, decision.reply, was)
+        return decision.reply
 
     def judge(self, request: DnsRequest, reply: DnsReply, was: Record | None) -> None:
         now = self.record
+        self.learn(request, reply)
         match reply:
-            case Refused(code=RefusalCode.NOT_STANDBY, record=Record() as told) if isinstance(request, Transfer):
+            case Refused(code=RefusalCode.NOT_STANDBY | RefusalCode.NOT_IN_SYNC, record=told) if isinstance(
+                request, Transfer
+            ):
                 assert was is not None
-                assert now is not None
-                assert told == now
-                assert (now.epoch, now.version, now.active, now.in_sync) == (
-                    was.epoch,
-                    was.version + 1,
-                    was.active,
-                    was.in_sync,
-                )
+                assert told == now == msgspec.structs.replace(was, version=was.version + 1)
             case Refused():
                 assert now == was
             case Granted(record=told):
                 assert told == now
                 assert self.holders.setdefault(told.epoch, told.active.id) == told.active.id
+                assert isinstance(request, Claim | Transfer | SetInSync)
+                assert told.active.id == self.wanted(request)
+                if isinstance(request, Transfer | SetInSync) and now != was:
+                    assert was is not None
+                    assert (request.epoch, request.version) == (was.epoch, was.version)
                 if was is None or told.epoch > was.epoch:
                     assert isinstance(request, Transfer | Claim)
-                    assert told.active.id == (request.to if isinstance(request, Transfer) else request.server.id)
-                    assert told.epoch == self.request_epoch(request) + 1
+                    assert told.epoch == request.epoch + 1
+                    self.check_holds(request, was, told)
                 if isinstance(request, Transfer) and now != was:
                     key = (request.epoch, request.version)
                     assert key not in self.transfers, "granted twice"
                     self.transfers[key] = request.to
                 self.asked.append(request)
+            case Registered(record=told):
+                assert told == now
+                if now != was:
+                    assert isinstance(request, Register)
+                    assert now is not None
+                    assert was is None or (now.epoch, now.version) > (was.epoch, was.version)
+                    assert request.server.id in [one.id for one in now.in_sync]
+                    assert self.holders.setdefault(now.epoch, now.active.id) == now.active.id
             case _:
                 assert now == was
         if isinstance(reply, Refused):
             self.asked.append(request)
 
     @staticmethod
-    def request_epoch(request: DnsRequest) -> int:
-        assert isinstance(request, Claim | Transfer | SetInSync)
-        return request.epoch
+    def check_holds(request: Transfer | Claim, was: Record | None, told: Record) -> None:
+        """Whoever goes on with a history has it, and so had everybody who is said to have it."""
+        if isinstance(request, Claim) and request.kind is not ClaimKind.FAILOVER:
+            assert was is None or told.log != was.log
+            return
+        assert was is not None
+        assert told.log == was.log
+        assert sorted(one.id for one in told.in_sync) == sorted(one.id for one in was.in_sync)
+        assert told.volatile == was.volatile
+        assert not (isinstance(request, Claim) and request.from_disk and request.server.id in was.volatile)
 
-    @rule(index=which)
-    def register(self, index: int) -> None:
-        self.ask(Register(1, limits.PROTOCOL, TEA, SERVERS[index]))
+    def learn(self, request: DnsRequest, reply: DnsReply) -> None:
+        record = reply.record if isinstance(reply, Refused | Granted | Registered) else None
+        if record is None or isinstance(request, Resolve):
+            return
+        asker = request.server.id if isinstance(request, Register | Claim) else request.server
+        known = self.known.get(asker)
+        if known is None or (record.epoch, record.version) > (known.epoch, known.version):
+            self.known[asker] = record
+
+    @staticmethod
+    def wanted(request: Claim | Transfer | SetInSync) -> str:
+        """Who is active in the record with which the request is granted."""
+        match request:
+            case Claim():
+                return request.server.id
+            case Transfer():
+                return request.to
+            case SetInSync():
+                return request.server
+
+    @rule(index=which, saves=st.booleans())
+    def register(self, index: int, saves: bool) -> None:
+        server = SERVERS[index]
+        self.ask(Register(1, limits.PROTOCOL, TEA, server, self.known.get(server.id)), saves)
+
+    @rule(
+        index=which,
+        off_epoch=off_by,
+        off_version=st.integers(-2, 2),
+        others=st.lists(which, max_size=2),
+        volatile=st.lists(which, max_size=1),
+        same_log=st.booleans(),
+    )
+    def tell_anything(
+        self, index: int, off_epoch: int, off_version: int, others: list[int], volatile: list[int], same_log: bool
+    ) -> None:
+        """A record of somebody who says that it leads; nobody need have granted it."""
+        active = SERVERS[index]
+        record = Record(
+            TEA,
+            max(0, self.epoch + off_epoch),
+            max(0, self.version + off_version),
+            self.record.log if self.record is not None and same_log else "told",
+            active,
+            (active, *(SERVERS[other] for other in others)),
+            volatile=tuple(SERVERS[other].id for other in volatile),
+        )
+        self.ask(Register(1, limits.PROTOCOL, TEA, active, record))
 
     @rule(index=which)
     def renew(self, index: int) -> None:
@@ -649,10 +1161,18 @@ class AnySequence(RuleBasedStateMachine):
             assert decision.reply.server.id != SERVERS[index].id
             assert self.record is None or decision.reply.server.id != self.record.active.id
 
-    @rule(index=which, kind=st.sampled_from(list(ClaimKind)), off=off_by, saves=st.booleans())
-    def claim(self, index: int, kind: ClaimKind, off: int, saves: bool) -> None:
+    @rule(
+        index=which,
+        kind=st.sampled_from(list(ClaimKind)),
+        off=off_by,
+        unreachable=st.booleans(),
+        from_disk=st.booleans(),
+        saves=st.booleans(),
+    )
+    def claim(self, index: int, kind: ClaimKind, off: int, unreachable: bool, from_disk: bool, saves: bool) -> None:
         epoch = max(0, self.epoch + off)
-        self.ask(Claim(1, TEA, SERVERS[index], kind, epoch, f"log-{self.version}"), saves)
+        log = f"log-{epoch}-{self.version}"
+        self.ask(Claim(1, TEA, SERVERS[index], kind, epoch, log, unreachable, from_disk), saves)
 
     @precondition(lambda self: self.record is not None)
     @rule(to=which, off_epoch=off_by, off_version=off_by, by=st.none() | which, saves=st.booleans())
@@ -663,12 +1183,18 @@ class AnySequence(RuleBasedStateMachine):
         self.ask(Transfer(1, TEA, asker, epoch, version, SERVERS[to].id), saves)
 
     @precondition(lambda self: self.record is not None)
-    @rule(members=st.lists(which, min_size=1, max_size=4), off=off_by, by=st.none() | which)
-    def set_in_sync(self, members: list[int], off: int, by: int | None) -> None:
+    @rule(
+        members=st.lists(which, min_size=1, max_size=4),
+        volatile=st.lists(which, max_size=2),
+        off=off_by,
+        by=st.none() | which,
+    )
+    def set_in_sync(self, members: list[int], volatile: list[int], off: int, by: int | None) -> None:
         assert self.record is not None
         asker = self.record.active.id if by is None else SERVERS[by].id
         ids = (asker, *(SERVERS[index].id for index in members))
-        self.ask(SetInSync(1, TEA, asker, self.epoch, max(0, self.version + off), ids))
+        marked = tuple(SERVERS[index].id for index in volatile)
+        self.ask(SetInSync(1, TEA, asker, self.epoch, max(0, self.version + off), ids, marked))
 
     @precondition(lambda self: bool(self.asked))
     @rule(back=st.integers(0, 30))
@@ -681,7 +1207,30 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule()
     def zdns_restarts(self) -> None:
-        self.registry = Registry([self.record] if self.record else [], LEASE, self.now_ms, rng=Random(7))
+        records = [self.record] if self.record else []
+        self.registry = Registry(records, LEASE, self.now_ms, rng=Random(7), grace_ms=GRACE)
+
+    @rule(
+        order=st.permutations(range(len(SERVERS))),
+        claims=st.lists(st.tuples(which, st.sampled_from(list(ClaimKind)), st.booleans()), max_size=4),
+    )
+    def the_store_is_lost(self, order: list[int], claims: list[tuple[int, ClaimKind, bool]]) -> None:
+        """Everybody who is there says what it knows in time; whoever wants something meanwhile has to wait."""
+        was, self.record = self.record, None
+        self.registry = Registry([], LEASE, self.now_ms, rng=Random(7), grace_ms=GRACE)
+        for index in order:
+            if claims:
+                claimer, kind, from_disk = claims.pop()
+                epoch = max(0, self.epoch - 1)
+                reply = self.ask(Claim(1, TEA, SERVERS[claimer], kind, epoch, "log", True, from_disk))
+                if isinstance(reply, Granted):
+                    assert reply.record == self.record, "only what was granted already"
+                else:
+                    assert isinstance(reply, Refused)
+                    assert reply.code is RefusalCode.BUSY
+            self.register(index, True)
+        assert self.record == was
+        self.now_ms += GRACE
 
     @invariant()
     def the_record_is_what_is_told(self) -> None:
@@ -693,9 +1242,10 @@ class AnySequence(RuleBasedStateMachine):
             assert self.record.in_sync[0] == self.record.active
             ids = [one.id for one in self.record.in_sync]
             assert len(ids) == len(set(ids))
+            assert set(self.record.volatile) <= set(ids)
 
 
-AnySequence.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+AnySequence.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestAnySequence = AnySequence.TestCase
 
 
@@ -724,8 +1274,12 @@ def test_an_in_sync_server_that_has_let_go_of_its_copy_keeps_no_name_alive() -> 
     granted = registry.decide(Claim(1, "backend.com", source, ClaimKind.FIRST, 0, "log"), 0)
     assert granted.record is not None
     registry.adopt(granted.record)
-    registry.decide(Register(2, limits.PROTOCOL, "backend.com", target), 0)
-    moved = registry.decide(Transfer(3, "backend.com", source.id, 1, 1, target.id), 0)
+    for one in (source, target):
+        registry.decide(Register(2, limits.PROTOCOL, "backend.com", one), 0)
+    listed = registry.decide(SetInSync(3, "backend.com", source.id, 1, 1, (source.id, target.id)), 0)
+    assert listed.record is not None
+    registry.adopt(listed.record)
+    moved = registry.decide(Transfer(3, "backend.com", source.id, 1, 2, target.id), 0)
     assert moved.record is not None
     registry.adopt(moved.record)
     later = LEASE - 1

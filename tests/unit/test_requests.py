@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from peer.intents import (
@@ -15,6 +16,7 @@ from peer.intents import (
     Quit,
     SetTopic,
 )
+from peer.notices import FollowerLine
 from peer.requests import BadRequest, Requests, status_notice, wish_of
 from peer.timeline import HistoryQuery, SearchQuery
 from wire import limits
@@ -115,8 +117,15 @@ def test_what_no_server_would_take_has_a_code(intent: Any, code: str) -> None:
 def test_a_status_shows_seconds_and_names() -> None:
     ana = m.ServerInfo("id", "ana", ("tcp://a:1",), ("tcp://a:2",))
     report = m.StatusReport("s", 2, ana, (ana,), ("bo",), ("ana",), 3, False, 4, 5, 30_000, 1_500, (), "why")
+    followed = msgspec.structs.replace(
+        report, replicas=2, followers=(m.FollowerState("bo", "copying", 7),), disk="no room is left"
+    )
     status = status_notice(report)
     assert status.active.endpoints == ("tcp://a:1", "tcp://a:2")
     assert (status.in_sync, status.standbys, status.members) == (("ana",), ("bo",), ("ana",))
     assert (status.min_n, status.open, status.head, status.committed) == (3, False, 4, 5)
     assert (status.term_s, status.next_handover_in_s, status.remark) == (30.0, 1.5, "why")
+    assert (status.replicas, status.followers, status.disk) == (0, (), "")
+    status = status_notice(followed)
+    assert (status.replicas, status.disk) == (2, "no room is left")
+    assert status.followers == (FollowerLine(name="bo", state="copying", lag=7),)

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.history import History
-from broker.room import FEED, Phase, Room
+from broker.keeper import Keeper
+from broker.room import FEED, ROOM, Phase, Room
+from broker.stored import (
+    ReadStore,
+    SearchStore,
+    StoreBroken,
+    StoreRead,
+    StoreSearched,
+    StoreUnread,
+)
+from tests.support.replicas import history_of, orders, restored_of
 from wire import codec, limits
 from wire.errors import RefusalCode
 from wire.messages import (
@@ -28,6 +38,7 @@ from wire.messages import (
     Located,
     MembersAre,
     Message,
+    Move,
     Opened,
     Ping,
     Pong,
@@ -54,12 +65,23 @@ SERVER = ServerInfo("server-1", "ana", ("tcp://127.0.0.1:1",), ("tcp://127.0.0.1
 M = TypeVar("M", bound=Message)
 
 
-def room_of(min_n: int = 0, state: RoomState | None = None, history: History | None = None, now_ms: int = 0) -> Room:
+def room_of(
+    min_n: int = 0,
+    state: RoomState | None = None,
+    history: History | None = None,
+    committed: int | None = None,
+    keeper: Keeper | None = None,
+    now_ms: int = 0,
+) -> Room:
+    """A room that goes on with a history, all of it committed unless said otherwise, and kept in memory only."""
+    history = history or History("log")
     return Room(
         service="backend.com",
         server=SERVER,
         epoch=3,
-        history=history or History("log"),
+        history=history,
+        committed=history.head if committed is None else committed,
+        keeper=keeper or Keeper(has_disk=False),
         state=state or RoomState((), 0, min_n, min_n == 0, 30_000, ()),
         now_ms=now_ms,
         utc_offset_ms=1_000_000,
@@ -592,3 +614,182 @@ def test_a_new_reader_gets_a_heartbeat_with_the_next_flush() -> None:
     room.owe_beat()
     room.next_handover_at_ms = 400
     assert room.flush(100) == [Send(FEED, Heartbeat(3, 0, 0, True, 300))]
+
+
+def test_the_state_has_news_only_when_something_of_it_has_changed() -> None:
+    room = room_of(min_n=2)
+    seen = [room.state_key]
+
+    def has_news() -> bool:
+        seen.append(room.state_key)
+        return seen[-1] != seen[-2]
+
+    room.receive(b"ana", hello("ana"), 0)
+    assert has_news()
+    turn(room, ("ana", Posts(1, ("one",))))
+    room.receive(b"ana", Ping(1), 10)
+    room.sweep(1_000)
+    assert not has_news()
+    join(room, "bo")
+    room.flush(0)
+    assert room.gate.open
+    assert has_news()
+    room.receive(b"ana", SetTopic(1, "lunch"), 0)
+    assert has_news()
+    room.receive(b"bo", SetAway(1, ""), 0)
+    assert has_news()
+    room.moves.append(Move(4, "ana", "bo", "handover", 0, 0, 0, 0, 0))
+    assert has_news()
+
+
+# --- going on from a copy ---
+
+
+def test_what_a_dead_server_had_not_committed_is_shown_and_acknowledged_only_when_it_is_committed_here() -> None:
+    old = room_of()
+    join(old, "ana", "bo")
+    turn(old, ("ana", Posts(1, ("one",))))
+    old.receive(b"ana", Posts(2, ("two", "three")), 0)
+    old.receive(b"bo", Posts(1, ("other",)), 0)
+    new = room_of(state=old.state(0), history=old.history, committed=1)
+    assert (new.visible, new.history.head) == (1, 4)
+    commands = [*new.receive(b"ana2", hello("ana"), 0), *new.flush(0)]
+    assert [(welcome.head, sent(commands, Published)) for welcome in sent(commands, Welcome)] == [(1, [])]
+    assert sent(new.receive(b"ana2", Fetch(1, 2, 9), 0), Fetched)[0].count == 0
+    commands = new.receive(b"ana2", Posts(1, ("one", "two", "three", "four")), 0)
+    assert sent(commands, Acked) == [Acked(1, (1,))], "the others are not committed yet"
+    commands = new.commit_to(3)
+    assert texts(commands) == ["two", "three"]
+    assert [one for one in commands if isinstance(one, Send) and one.link == ROOM] == [
+        Send(ROOM, Acked(2, (2, 3)), b"ana2")
+    ]
+    commands = new.commit_to(new.history.head)
+    assert texts(commands) == ["other", "four"]
+    assert sent(commands, Acked) == [Acked(4, (5,))], "bo has not said hello here"
+    new.receive(b"bo2", hello("bo"), 0)
+    assert sent(new.receive(b"bo2", Posts(1, ("other",)), 0), Acked, b"bo2") == [Acked(1, (4,))]
+
+
+def test_what_a_dead_server_had_published_is_not_published_again() -> None:
+    old = room_of()
+    join(old, "ana")
+    turn(old, ("ana", Posts(1, ("one", "two"))))
+    new = room_of(state=old.state(0), history=old.history, committed=2)
+    assert texts([*new.flush(0), *new.commit_to(2)]) == []
+    closed = room_of(state=RoomState((), 0, 1, False, 0, ()), history=old.history, committed=1)
+    join(closed, "ana")
+    assert texts([*closed.flush(0), *closed.commit_to(2)]) == ["two"], "what was kept back until now"
+
+
+# --- a history that is longer than memory ---
+
+
+class Archive:
+    """A room whose first entries are on disk only."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, is_open: bool = True, committed: int = 300) -> None:
+        monkeypatch.setattr(limits, "TAIL_BYTES_MAX", 100)
+        monkeypatch.setattr(limits, "TAIL_ENTRIES_MIN", 100)
+        self.whole = history_of((1, 300))
+        self.keeper = Keeper(has_disk=True)
+        self.keeper.resume(restored_of(self.whole, committed=committed))
+        history = history_of((1, 300))
+        history.forget_below(129 if is_open else 65)
+        self.memory_first = history.first
+        state = RoomState((), 0, 2, is_open, 0, ())
+        self.room = room_of(state=state, history=history, committed=committed, keeper=self.keeper)
+        join(self.room, "ana")
+
+    def ask(self, message: Message) -> list[Command]:
+        return self.room.receive(b"ana", message, 0)
+
+
+def test_what_is_in_memory_no_more_is_read_from_disk_and_then_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(monkeypatch)
+    assert archive.memory_first == 129
+    commands = archive.ask(Fetch(7, 20, 50))
+    assert orders(commands) == [ReadStore(0, 1, 20, 300, 50)]
+    assert sent(commands, Message) == []
+    count, block = archive.whole.block(20, 69)
+    commands, _ = archive.keeper.heard(StoreRead(0, 1, count, block))
+    assert commands == [Send(ROOM, Fetched(7, 20, 50, 300, block), b"ana")]
+
+
+def test_what_is_in_memory_is_answered_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(monkeypatch)
+    for first in (129, 300):
+        (fetched,) = sent(archive.ask(Fetch(7, first, 50)), Fetched)
+        assert (fetched.count, fetched.block) == archive.whole.block(first, 300, 50)
+    for first in (0, 301):
+        assert archive.ask(Fetch(7, first, 50)) == [Send(ROOM, Fetched(7, first, 0, 300, codec.join_block([])), b"ana")]
+
+
+def test_of_what_is_on_disk_nothing_is_read_that_is_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(monkeypatch, committed=30)
+    assert orders(archive.ask(Fetch(7, 20, 50))) == [ReadStore(0, 1, 20, 30, 50)]
+    assert archive.ask(Fetch(8, 31, 50)) == [Send(ROOM, Fetched(8, 31, 0, 30, codec.join_block([])), b"ana")]
+
+
+def test_whoever_fetches_what_cannot_be_read_gets_no_answer_and_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(monkeypatch)
+    archive.ask(Fetch(7, 20, 50))
+    assert archive.keeper.heard(StoreUnread(0, 1, "the disk is gone")) == ([], "")
+    assert orders(archive.ask(Fetch(8, 20, 50))) == [ReadStore(0, 2, 20, 300, 50)]
+
+
+def test_a_history_on_disk_is_searched_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(monkeypatch)
+    assert orders(archive.ask(Search(7, "text", 40, 10))) == [SearchStore(0, 1, "text", 40, 10, 300)]
+    commands, _ = archive.keeper.heard(StoreSearched(0, 1, b"found", 12))
+    assert commands == [Send(ROOM, Found(7, 12, b"found"), b"ana")]
+    archive.ask(Search(8, "text", 0, 10))
+    commands, _ = archive.keeper.heard(StoreUnread(0, 2, "too many ask" * 100))
+    (refused,) = sent(commands, Refused, b"ana")
+    assert (refused.ask, refused.code) == (8, RefusalCode.STORE_FAILED)
+    assert len(refused.message) <= limits.MESSAGE_CHARS_MAX
+
+
+def test_with_a_broken_disk_what_is_in_memory_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(monkeypatch)
+    archive.keeper.heard(StoreBroken(0, "full"))
+    (found,) = sent(archive.ask(Search(7, "text", 0, 3)), Found)
+    assert [entry.seq for entry in codec.decode_entries(found.block)] == [298, 299, 300]
+    assert orders(archive.ask(Fetch(8, 20, 50))) == [ReadStore(0, 1, 20, 300, 50)], "what is there can be read"
+
+
+def test_behind_a_closed_gate_nothing_is_read_from_disk_or_searched_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(monkeypatch, is_open=False)
+    assert archive.ask(Fetch(7, 20, 50)) == [Send(ROOM, Fetched(7, 20, 0, 0, codec.join_block([])), b"ana")]
+    assert orders(archive.ask(Search(8, "text", 0, 9))) == [SearchStore(0, 1, "text", 0, 9, 0)]
+
+
+@pytest.mark.xfail(reason="History.block shows what is in memory when the last seq asked for is before it")
+def test_behind_a_closed_gate_nothing_is_shown_of_what_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(monkeypatch, is_open=False)
+    for first in (archive.memory_first, archive.memory_first + 5, 300):
+        assert archive.ask(Fetch(7, first, 50)) == [Send(ROOM, Fetched(7, first, 0, 0, codec.join_block([])), b"ana")]
+
+
+def test_what_was_kept_back_and_is_on_disk_only_is_left_to_be_fetched_when_the_gate_opens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    archive = Archive(monkeypatch, is_open=False)
+    assert archive.memory_first == 65
+    archive.room.receive(b"bo", hello("bo"), 0)
+    published = sent(archive.room.flush(0), Published)
+    assert [(one.first, one.count) for one in published] == [(65, 236)]
+    assert orders(archive.ask(Fetch(7, 1, 50))) == [ReadStore(0, 1, 1, 300, 50)]
+
+
+@pytest.mark.parametrize("disk", ["none", "there", "broken"])
+def test_only_a_history_in_memory_is_ever_full(monkeypatch: pytest.MonkeyPatch, disk: str) -> None:
+    monkeypatch.setattr(limits, "HISTORY_BYTES_MAX", limits.TEXT_BYTES_MAX + limits.KIB)
+    keeper = Keeper(has_disk=disk != "none")
+    keeper.begin("log")
+    if disk == "broken":
+        keeper.heard(StoreBroken(1, "full"))
+    room = room_of(keeper=keeper)
+    join(room, "ana")
+    assert sent(turn(room, ("ana", Posts(1, ("one",)))), Acked) == [Acked(1, (1,))]
+    refused = sent(turn(room, ("ana", Posts(2, ("two",)))), Refused)
+    assert [one.code for one in refused] == ([] if disk == "there" else [RefusalCode.HISTORY_FULL])

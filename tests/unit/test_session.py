@@ -161,7 +161,7 @@ def test_it_asks_zdns_and_says_hello_to_the_server_named() -> None:
         OpenLink(LinkId("room-1"), LinkKind.ROOM_CONNECT, "tcp://A:1"),
     ]
     assert play.sent == [("room-1", HELLO)]
-    assert play.delays_ms == {"hello": limits.HELLO_RETRY_MS, "join": limits.SILENCE_MS}
+    assert play.delays_ms == {"hello": limits.HELLO_RETRY_MS, "join": limits.SILENCE_MS, "doubt": limits.DOUBT_MS}
     assert (play.phase, play.session.epoch, play.session.state) == (Phase.JOINING, 3, "searching")
 
 
@@ -283,7 +283,7 @@ def test_the_welcome_makes_it_live() -> None:
     play.start()
     play.found("A", 3)
     assert play.said("room-1", welcome("A", 3)) == [Joined(welcome("A", 3), True, False, FAILOVER, 0)]
-    assert play.delays_ms == {"ping": limits.PING_MS, "silence": limits.SILENCE_MS}
+    assert play.delays_ms == {"ping": limits.PING_MS, "silence": limits.SILENCE_MS, "doubt": limits.DOUBT_MS}
     assert play.session.to_server(Done(1)) == [Send(LinkId("room-1"), Done(1))]
     assert play.session.server == server("A")
 
@@ -422,6 +422,42 @@ def test_when_either_falls_silent_zdns_is_asked(speaks: str) -> None:
     assert play.fired("silence") == [Look()]
     assert play.phase is Phase.RESOLVING
     assert play.open == {}
+
+
+def test_when_heartbeats_are_missing_zdns_is_asked_whether_somebody_else_serves() -> None:
+    play = live()
+    assert play.fired("doubt", limits.DOUBT_MS) == [Look()]
+    assert (play.phase, play.delays_ms) == (Phase.LIVE, {"doubt": limits.DOUBT_AGAIN_MS})
+    assert play.fired("doubt", limits.DOUBT_AGAIN_MS) == [], "one question is out"
+    play.found("A", 3)
+    assert (play.phase, play.commands) == (Phase.LIVE, []), "nobody else does: it may only be slow"
+    assert play.fired("doubt", limits.DOUBT_AGAIN_MS) == [Look()]
+    play.found("B", 4)
+    assert (play.phase, play.session.epoch) == (Phase.JOINING, 4)
+    assert play.said("room-2", welcome("B", 4)) == [Joined(welcome("B", 4), False, True, FAILOVER, play.now_ms - 1_010)]
+
+
+def test_a_heartbeat_ends_the_doubt() -> None:
+    play = live()
+    play.said("feed-1", Heartbeat(3, 0, 1, True, -1), after_ms=500)
+    assert play.fired("doubt", limits.DOUBT_MS - 500) == []
+    assert play.delays_ms == {"doubt": 500}
+
+
+def test_a_server_that_is_joined_anew_and_silent_is_doubted_as_well() -> None:
+    play = live()
+    play.handle(LinkDown(LinkId("room-1"), "broke"))
+    play.found("A", 3)
+    assert play.fired("doubt", limits.DOUBT_AGAIN_MS) == [Look()]
+    play.found("B", 4)
+    assert (play.phase, play.session.epoch) == (Phase.JOINING, 4)
+
+
+def test_who_was_never_in_has_no_doubts() -> None:
+    play = Play()
+    play.start()
+    play.found("A", 3)
+    assert play.fired("doubt", limits.DOUBT_MS) == []
 
 
 def test_redirects_that_are_not_followed_are_no_sign_of_life() -> None:

@@ -110,7 +110,7 @@ def test_the_largest_record_there_can_be_is_not_too_large() -> None:
     long = tuple("\U0001f375" * limits.ENDPOINT_CHARS_MAX for _ in range(limits.ENDPOINTS_MAX))
     id_ = "\U0001f375" * limits.ID_CHARS_MAX
     fat = ServerInfo(id_, "\U0001f375" * 4 * limits.NICK_CHARS_MAX, long, long, id_)
-    record = Record(TEA, 2**63 - 1, 2**63 - 1, id_, fat, (fat,) * 16)
+    record = Record(TEA, 2**63 - 1, 2**63 - 1, id_, fat, (fat,) * limits.IN_SYNC_MAX, True, (id_,) * limits.IN_SYNC_MAX)
     assert shared.unpack(TEA, KEY, shared.pack(KEY, record)) == record
 
 
@@ -214,6 +214,31 @@ def test_the_last_one_takes_its_history_along() -> None:
     assert verdict.changes == (Change(KEY, ended, 40), Change(shared.presence_key(TEA, "a"), None, 40))
 
 
+def test_what_servers_tell_of_a_record_changes_nothing_and_nobody_has_to_wait_for_it() -> None:
+    told = Record(TEA, 9, 40, "log", B, (B, A))
+    verdict = judge(view(), Register(1, limits.PROTOCOL, TEA, B, told))
+    assert verdict.changes == (Change(shared.presence_key(TEA, "b"), Presence(B, True), 0, OURS),)
+    assert isinstance(verdict.reply, Registered)
+    assert verdict.reply.record is None
+    kept = judge(view(RECORD, A, B), Register(1, limits.PROTOCOL, TEA, B, told))
+    assert kept == Verdict(Registered(1, LEASE_MS, NameState.SERVED, RECORD, ("bo",)), (), True)
+    assert isinstance(judge(view(), Claim(1, TEA, A, ClaimKind.FIRST, 0, "log")).reply, Granted)
+
+
+def test_whoever_is_written_down_as_there_need_not_register_with_each_zdns() -> None:
+    claimed = judge(view(), Claim(1, TEA, A, ClaimKind.FIRST, 0, "log"))
+    renewed = judge(view().after(claimed.changes), Renew(2, TEA, "a", "log"))
+    assert isinstance(renewed.reply, Registered)
+
+
+def test_whose_disk_lacks_something_is_written_down() -> None:
+    verdict = judge(view(RECORD, A, B), SetInSync(1, TEA, "a", 3, 7, ("a", "b"), ("b",)))
+    noted = Record(TEA, 3, 8, "log", A, (A, B), volatile=("b",))
+    assert verdict.changes == (Change(KEY, noted, 40),)
+    assert shared.unpack(TEA, KEY, shared.pack(KEY, noted)) == noted
+    assert judge(view(noted, A, B), SetInSync(1, TEA, "a", 3, 7, ("a", "b"), ("b",))).changes == ()
+
+
 def test_who_is_there_decides_over_a_failover() -> None:
     claim = Claim(1, TEA, B, ClaimKind.FAILOVER, 3)
     refused = judge(view(RECORD, A, B, lease=THEIRS), claim).reply
@@ -315,7 +340,7 @@ class SeveralZdns(RuleBasedStateMachine):
     @rule(
         zdns=st.integers(0, 2),
         server=st.sampled_from([A, B, C]),
-        what=st.integers(0, 6),
+        what=st.integers(0, 8),
         fate=st.sampled_from(["done", "done", "late", "lost"]),
     )
     def ask(self, zdns: int, server: ServerInfo, what: int, fate: str) -> None:
@@ -328,9 +353,11 @@ class SeveralZdns(RuleBasedStateMachine):
             Claim(1, TEA, server, ClaimKind.FIRST, 0, "log"),
             Claim(1, TEA, server, ClaimKind.FAILOVER, record.epoch),
             Claim(1, TEA, server, ClaimKind.FRESH, record.epoch, "log2"),
-            Transfer(1, TEA, server.id, record.epoch, record.version, others[0].id),
-            SetInSync(1, TEA, server.id, record.epoch, record.version, (server.id, others[1].id)),
+            Transfer(1, TEA, server.id, record.epoch, record.version, others[1].id),
+            SetInSync(1, TEA, server.id, record.epoch, record.version, (server.id, others[1].id), (others[1].id,)),
             Leave(1, TEA, server.id, ends=True),
+            Claim(1, TEA, server, ClaimKind.FAILOVER, record.epoch, unreachable=True),
+            Register(1, limits.PROTOCOL, TEA, server, Record(TEA, record.epoch + 5, 99, "log3", server, (server,))),
         ]
         verdict = judge(seen, requests[what], lease=100 + zdns)
         if fate == "late" and verdict.changes:

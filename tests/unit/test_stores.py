@@ -61,6 +61,19 @@ def test_records_survive_closing(path: Path) -> None:
         assert store.load() == [record("coffee", 3, 5), record("tea", 30, 30)]
 
 
+def test_a_record_of_an_older_version_of_this_program_is_read(path: Path) -> None:
+    """It had no field for those whose disk lacks something."""
+    older = msgspec.defstruct("Older", list(Record.__struct_fields__[:7]), array_like=True)
+    with closing(SqliteStore(path)) as store:
+        store.save(older(*msgspec.structs.astuple(record("tea", 1))[:7]))  # type: ignore[arg-type]  # as it was then
+    noted = msgspec.structs.replace(record("tea", 1, 2), volatile=("b",))
+    with closing(SqliteStore(path)) as store:
+        assert store.load() == [record("tea", 1)]
+        store.save(noted)
+    with closing(SqliteStore(path)) as store:
+        assert store.load() == [noted]
+
+
 def test_nothing_is_left_beside_the_file(path: Path) -> None:
     filled(path)
     assert [entry.name for entry in path.parent.iterdir() if entry.stat().st_size] == [path.name]

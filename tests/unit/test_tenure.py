@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from broker.tenure import CLAIM, RENEW, Appointed, Deposed, Phase, Tenure, TurnedAway
 from wire import limits
 from wire.errors import RefusalCode
@@ -19,7 +21,7 @@ from wire.messages import (
     ServerInfo,
 )
 from wire.names import LinkId
-from wire.step import Command, Send, StartTimer
+from wire.step import Command, Send, StartTimer, StopTimer
 
 ME = ServerInfo("me", "ana", ("tcp://a:1",), ("tcp://a:2",))
 OTHER = ServerInfo("other", "bo", ("tcp://b:1",), ("tcp://b:2",))
@@ -33,6 +35,7 @@ class Desk:
     """A tenure and what it asked zdns."""
 
     def __init__(self, *, serve_first: bool = False, fresh: bool = False, held: str = "") -> None:
+        self.held = held
         self.asked: list[DnsRequest] = []
         self.logs = 0
         self.tenure = Tenure(
@@ -40,7 +43,7 @@ class Desk:
             serve_first=serve_first,
             fresh=fresh,
             new_log=self.new_log,
-            held=lambda: held,
+            held=lambda: self.held,
             ask=self.ask,
         )
 
@@ -80,6 +83,61 @@ def test_it_renews_every_third_of_the_lease_and_registers_again_when_forgotten()
     assert isinstance(desk.asked[-1], Register)
 
 
+def test_it_renews_every_second_at_least_however_long_the_lease_is() -> None:
+    desk = at_the_door()
+    desk.tenure.answered(desk.asked[0], Registered(0, 60_000, NameState.SERVED, record(1, OTHER)), 0)
+    assert StartTimer(RENEW, limits.RENEW_MS_MAX) in desk.tenure.timer(RENEW, 1_000)
+
+
+def test_whoever_holds_a_copy_tells_zdns_under_which_record_and_nobody_else_does() -> None:
+    desk = at_the_door()
+    desk.tenure.learn(record(7, OTHER))
+    desk.tenure.register(ME, 0)
+    assert desk.asked[-1] == Register(0, limits.PROTOCOL, "backend.com", ME), "it may be a record nobody can serve from"
+    desk.held = "log"
+    desk.tenure.register(ME, 0)
+    assert desk.asked[-1] == Register(0, limits.PROTOCOL, "backend.com", ME, record(7, OTHER))
+
+
+def test_zdns_can_be_asked_at_once_how_things_are() -> None:
+    desk = Desk(held="log")
+    assert desk.tenure.check() == []
+    desk.tenure.register(ME, 0)
+    desk.tenure.check()
+    assert desk.asked[-1] == Renew(0, "backend.com", "me", "log")
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_zdns_is_asked_how_things_are_once_at_a_time(is_answered: bool) -> None:
+    desk = at_the_door(held="log")
+    desk.registered(NameState.SERVED, record(1, OTHER))
+    renew = Renew(0, "backend.com", "me", "log")
+    desk.tenure.check()
+    assert desk.asked[1:] == [renew]
+    assert desk.tenure.check() == []
+    assert desk.tenure.timer(RENEW, 300) == [StartTimer(RENEW, 300)]
+    assert desk.asked[1:] == [renew]
+    desk.tenure.unanswered(Register(0, limits.PROTOCOL, "backend.com", ME))
+    assert desk.tenure.check() == [], "that was another question"
+    if is_answered:
+        desk.tenure.answered(renew, Registered(0, 900, NameState.SERVED, record(1, OTHER)), 400)
+    else:
+        desk.tenure.unanswered(renew)
+    desk.tenure.check()
+    assert desk.asked[1:] == [renew, renew]
+
+
+def test_a_record_that_zdns_has_lost_is_waited_for_a_lease_before_its_name_is_claimed() -> None:
+    desk = at_the_door(serve_first=True)
+    desk.registered(NameState.SERVED, record(7, OTHER))
+    desk.registered(NameState.FREE)
+    assert StartTimer(CLAIM, 900) in desk.commands, "somebody may come who holds it"
+    desk.registered(NameState.SERVED, record(7, OTHER))
+    assert StopTimer(CLAIM) in desk.commands
+    desk.tenure.timer(CLAIM, 900)
+    assert desk.claims() == []
+
+
 def test_one_who_wants_to_serve_first_claims_a_free_name_at_once() -> None:
     desk = at_the_door(serve_first=True)
     desk.registered(NameState.FREE)
@@ -110,9 +168,9 @@ def test_a_claim_whose_answer_was_lost_is_known_from_the_next_record() -> None:
 
 
 def test_a_claim_of_another_epoch_explains_no_record() -> None:
-    desk = at_the_door(held="log")
+    desk = at_the_door()
     desk.registered(NameState.SERVED, record(3, OTHER))
-    desk.tenure.reclaim()
+    desk.tenure.claim_failover(unreachable=False, from_disk=False)
     later = record(6, ME)
     assert desk.registered(NameState.SERVED, later) == [Appointed(later, None)]
 
@@ -130,10 +188,102 @@ def test_a_record_that_names_us_by_no_claim_of_ours_says_so() -> None:
 def test_a_claim_that_was_forgotten_does_not_bring_the_role_back() -> None:
     desk = at_the_door()
     desk.registered(NameState.SERVED, record(4, OTHER))
-    desk.tenure.reclaim()
+    desk.tenure.claim_failover(unreachable=True, from_disk=False)
     assert desk.claims() == [(ClaimKind.FAILOVER, 4)]
     desk.tenure.forget_claim()
     assert desk.registered(NameState.SERVED, record(5, ME)) == [Appointed(record(5, ME), None)]
+
+
+@pytest.mark.parametrize("unreachable", [False, True])
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_a_failover_is_claimed_with_the_epoch_that_is_known_and_what_is_known_of_both_ends(
+    unreachable: bool, from_disk: bool
+) -> None:
+    desk = Desk(held="log")
+    desk.tenure.learn(record(7, OTHER))
+    desk.tenure.register(ME, 0)
+    desk.tenure.claim_failover(unreachable=unreachable, from_disk=from_disk)
+    kind = ClaimKind.FAILOVER
+    assert desk.asked[-1] == Claim(0, "backend.com", ME, kind, 7, unreachable=unreachable, from_disk=from_disk)
+    assert desk.logs == 0, "the history goes on"
+    granted = record(8, ME, version=2)
+    _, verdicts = desk.tenure.answered(desk.asked[-1], Granted(0, granted), 0)
+    assert verdicts == [Appointed(granted, ClaimKind.FAILOVER)]
+
+
+def test_a_failover_that_was_granted_before_its_answer_was_lost_is_known_from_the_next_record() -> None:
+    desk = at_the_door()
+    desk.registered(NameState.SERVED, record(4, OTHER))
+    desk.tenure.claim_failover(unreachable=True, from_disk=False)
+    assert desk.registered(NameState.SERVED, record(5, ME)) == [Appointed(record(5, ME), ClaimKind.FAILOVER)]
+
+
+def test_a_failover_that_was_refused_explains_no_later_record() -> None:
+    desk = at_the_door()
+    desk.registered(NameState.SERVED, record(4, OTHER))
+    desk.tenure.claim_failover(unreachable=False, from_disk=False)
+    refused = Refused(0, RefusalCode.ALIVE, "it lives", record(4, OTHER, version=3))
+    assert desk.tenure.answered(desk.asked[-1], refused, 0) == ([], [])
+    assert desk.tenure.record == record(4, OTHER, version=3)
+    assert desk.registered(NameState.SERVED, record(5, ME, version=4)) == [Appointed(record(5, ME, version=4), None)]
+
+
+def test_a_zdns_that_has_only_just_started_gives_nothing_away_and_is_asked_again_soon() -> None:
+    desk = at_the_door(serve_first=True)
+    desk.registered(NameState.FREE)
+    for times in (2, 3):
+        busy = Refused(0, RefusalCode.BUSY, "just started")
+        commands, verdicts = desk.tenure.answered(desk.asked[-1], busy, 0)
+        assert (commands, verdicts) == ([StartTimer(CLAIM, limits.TRANSFER_RETRY_MS)], [])
+        desk.tenure.timer(CLAIM, limits.TRANSFER_RETRY_MS)
+        assert desk.claims() == [(ClaimKind.FIRST, 0)] * times
+    assert {request.log for request in desk.asked if isinstance(request, Claim)} == {"log-1"}
+    granted = record(1, ME, log="log-1")
+    _, verdicts = desk.tenure.answered(desk.asked[-1], Granted(0, granted), 0)
+    assert verdicts == [Appointed(granted, ClaimKind.FIRST)]
+
+
+@pytest.mark.parametrize("serve_first", [False, True])
+def test_a_free_name_is_claimed_no_sooner_than_zdns_gives_it_away(serve_first: bool) -> None:
+    desk = at_the_door(serve_first=serve_first)
+    commands, _ = desk.tenure.answered(desk.asked[0], Registered(0, 900, NameState.FREE, None, wait_ms=700), 0)
+    assert StartTimer(CLAIM, 700 if serve_first else 700 + limits.CLAIM_WAIT_MS) in commands
+    assert desk.claims() == []
+    commands, _ = desk.tenure.answered(desk.asked[0], Registered(0, 900, NameState.FREE, None, wait_ms=400), 300)
+    assert CLAIM not in [command.name for command in commands if isinstance(command, StartTimer)], "it is waited for"
+    desk.tenure.timer(CLAIM, 1_200)
+    assert desk.claims() == [(ClaimKind.FIRST, 0)]
+
+
+def test_a_claim_that_is_repeated_is_the_same_one_and_one_in_another_epoch_is_not() -> None:
+    desk = at_the_door(serve_first=True)
+    desk.registered(NameState.FREE)
+    desk.registered(NameState.FREE)
+    assert desk.asked[1] == desk.asked[2]
+    ended = Record("backend.com", 7, 9, "old", OTHER, (OTHER,), ended=True)
+    desk.registered(NameState.FREE, ended)
+    assert [request.log for request in desk.asked if isinstance(request, Claim)] == ["log-1", "log-1", "log-2"]
+
+
+def test_a_name_that_turns_out_to_be_somebodys_while_zdns_is_busy_is_not_claimed_again() -> None:
+    desk = at_the_door(serve_first=True)
+    desk.registered(NameState.FREE)
+    desk.tenure.answered(desk.asked[-1], Refused(0, RefusalCode.BUSY, "just started"), 0)
+    desk.registered(NameState.SERVED, record(7, OTHER))
+    assert StopTimer(CLAIM) in desk.commands
+    desk.tenure.timer(CLAIM, 100)
+    assert len(desk.claims()) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "of"), [(NameState.FREE, None), (NameState.ORPHANED, record(7, OTHER)), (NameState.FREE, "ended")]
+)
+def test_whoever_holds_a_copy_gives_no_history_up_by_claiming_a_new_one(state: NameState, of: Any) -> None:
+    ended = Record("backend.com", 7, 9, "old", OTHER, (OTHER,), ended=True)
+    desk = at_the_door(serve_first=True, fresh=True, held="log")
+    desk.registered(state, ended if of == "ended" else of)
+    assert desk.claims() == []
+    assert StartTimer(CLAIM, limits.CLAIM_WAIT_MS) not in desk.commands
 
 
 def test_an_orphaned_name_is_started_over_only_on_purpose_and_only_soon_after_the_start() -> None:
@@ -191,15 +341,6 @@ def test_a_record_never_goes_back() -> None:
     assert not desk.tenure.learn(record(3, ME, version=1))
     assert not desk.tenure.learn(record(2, ME, version=9))
     assert desk.tenure.record == record(3, OTHER, version=2)
-
-
-def test_it_is_alone_only_when_nobody_else_is_on_the_list() -> None:
-    desk = at_the_door()
-    assert not desk.tenure.alone
-    desk.tenure.learn(Record("backend.com", 1, 1, "log", ME, (ME, OTHER)))
-    assert not desk.tenure.alone
-    desk.tenure.learn(record(1, ME, version=2))
-    assert desk.tenure.alone
 
 
 def test_a_zdns_of_another_version_turns_us_away() -> None:

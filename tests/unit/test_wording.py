@@ -311,7 +311,7 @@ def status(**changes: object) -> notices.Status:
         "service": "backend.com",
         "epoch": 42,
         "active": notices.ServerLine(id="1", name="bo", endpoints=("tcp://10.0.0.5:4000",)),
-        "in_sync": ("bo",),
+        "in_sync": ("bo", "ana"),
         "standbys": ("ana",),
         "members": ("ana", "bo"),
         "min_n": 0,
@@ -321,6 +321,8 @@ def status(**changes: object) -> notices.Status:
         "term_s": 30.0,
         "next_handover_in_s": 12.4,
         "handovers": (),
+        "replicas": 1,
+        "followers": (notices.FollowerLine(name="ana", state="in sync", lag=0),),
     }
     return notices.Status(**(values | changes))  # type: ignore[arg-type]  # a table of arguments has no types
 
@@ -329,7 +331,8 @@ def test_the_status_is_a_table() -> None:
     assert status_lines(status(), stamp) == [
         "service    backend.com",
         "served by  bo, epoch 42 (tcp://10.0.0.5:4000)",
-        "in sync    bo",
+        "in sync    bo, ana",
+        "followers  ana (in sync)",
         "standbys   ana",
         "members    2: ana, bo",
         "messages   1,204",
@@ -354,6 +357,16 @@ def test_the_status_tells_of_the_gate_of_handovers_and_why_there_is_none() -> No
     assert lines[-1] == (
         "  epoch 42, 2026-01-01 00:00: ana -> bo (handover), 1 message, 2,048 bytes, copied in 13 ms, pause 4 ms"
     )
+
+
+def test_the_status_tells_what_followers_lack_how_many_are_wanted_and_of_the_disk() -> None:
+    behind = notices.FollowerLine(name="cy", state="copying", lag=1204)
+    in_sync = notices.FollowerLine(name="ana", state="in sync", lag=1)
+    lines = status_lines(status(followers=(in_sync, behind), replicas=3, disk="no room is left"), stamp)
+    assert "followers  ana (in sync, lacks 1 message), cy (copying, lacks 1,204 messages); 3 wanted" in lines
+    assert "disk       no room is left" in lines
+    assert "followers  none; 1 wanted" in status_lines(status(followers=()), stamp)
+    assert "followers  none" in status_lines(status(followers=(), replicas=0), stamp)
 
 
 def test_an_outage_says_what_becomes_of_what_was_typed() -> None:
