@@ -2,7 +2,7 @@
 
 import time
 
-from benchmarks.load import Stage, arguments, dump, promises_broken, show, spread
+from benchmarks.load import Stage, arguments, dump, show, spread
 
 
 def one_run(handovers: int, term_s: float, posts_per_s: float) -> dict[str, object]:
@@ -28,7 +28,7 @@ def one_run(handovers: int, term_s: float, posts_per_s: float) -> dict[str, obje
             "handovers": len(authors[0].relocated),
             "seconds": round(took_s, 1),
             "posts": head,
-            **promises_broken(authors),
+            **stage.verdict(),
             "pause_ms": spread([event["pause_ms"] for author in authors for event in author.relocated]),
             "post_to_ack_ms": spread(latency_ms),
         }

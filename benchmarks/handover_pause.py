@@ -4,7 +4,7 @@ import statistics
 import time
 from contextlib import ExitStack
 
-from benchmarks.load import Author, Stage, arguments, dump, promises_broken, show, spread
+from benchmarks.load import Author, Stage, arguments, dump, show, spread
 
 FILLED, EMPTY = "filled", "empty"
 
@@ -43,8 +43,9 @@ def main() -> None:
     options = arguments(__doc__ or "", messages=100_000, bytes=128, moves=20, posts=20.0)
     with ExitStack() as stack:
         rooms: dict[str, list[Author]] = {}
+        stages: dict[str, Stage] = {}
         for kind in (FILLED, EMPTY):
-            stage = stack.enter_context(Stage())
+            stages[kind] = stage = stack.enter_context(Stage())
             term = ("--term", "0")
             rooms[kind] = [stage.author("ana", "-s", *term), stage.author("bo", *term), stage.author("cy", *term)]
         fill(rooms[FILLED][0], options.messages, options.bytes)
@@ -59,7 +60,7 @@ def main() -> None:
             "messages": options.messages,
             "slowest_post_ms": {kind: spread(values) for kind, values in slowest.items()},
             "ratio_of_medians": round(statistics.median(slowest[FILLED]) / statistics.median(slowest[EMPTY]), 2),
-            "broken": {kind: promises_broken(authors) for kind, authors in rooms.items()},
+            "broken": {kind: stage.verdict() for kind, stage in stages.items()},
         }
     if options.json:
         dump(result)
