@@ -735,6 +735,8 @@ class ServerCore:
         for verdict in verdicts:
             match verdict:
                 case following.Began(log):
+                    # What an earlier run left is of another history: it is put aside, not erased.
+                    commands += self._keeper.drop(erase=not self._from_disk)
                     self._from_disk = False
                     self._noted = None
                     self._tenure.forget_claim()

@@ -228,7 +228,8 @@ class History:
 
     def entries(self, first: int, last: int) -> list[Entry]:
         """The entries `first` … `last`, as far as they are in memory."""
-        return [codec.decode_entry(data) for data in self._entries[max(0, first - self.first) : last + 1 - self.first]]
+        stop = max(0, last + 1 - self.first)
+        return [codec.decode_entry(data) for data in self._entries[max(0, first - self.first) : stop]]
 
     def block(self, first: int, last: int, count_max: int = limits.BLOCK_ENTRIES_MAX) -> tuple[int, bytes]:
         """Entries from `first` on, none after `last`, as one block within the block limits; `first` is in memory.
@@ -239,7 +240,7 @@ class History:
         stop = min(last, self.head, first + count_max - 1)
         taken: list[bytes] = []
         size = 0
-        for data in self._entries[first - self.first : stop + 1 - self.first] if first >= self.first else ():
+        for data in self._entries[first - self.first : max(0, stop + 1 - self.first)] if first >= self.first else ():
             if taken and size + len(data) > limits.BLOCK_BYTES_MAX:
                 break
             taken.append(data)

@@ -176,7 +176,7 @@ class Replication:
         self._probing = False
         self._frozen = False
         self._kept: int | None = None
-        self._ticked_ms = 0
+        self._ticked_ms = self._ticked_head = 0
         self.committed = 0
 
     # --- beginning and ending ---
@@ -203,7 +203,7 @@ class Replication:
         self._active, self._kept = True, kept
         self._me, self._record, self._history, self._state = me, record, history, state
         self.committed = committed
-        self._ticked_ms = now_ms
+        self._ticked_ms, self._ticked_head = now_ms, history.head
         commands: list[Command] = [StartTimer(TICK, limits.KEEP_MS)]
         for server in record.in_sync:
             if server.id in (me.id, gone):
@@ -457,13 +457,15 @@ class Replication:
         if name == SETTLE:
             return self._ask_again(), []
         late_ms = max(0, now_ms - self._ticked_ms - 2 * limits.KEEP_MS)
-        self._ticked_ms = now_ms
+        self._ticked_ms, self._ticked_head = now_ms, self._history.head
         commands: list[Command] = [StartTimer(TICK, limits.KEEP_MS)]
         verdicts: list[Verdict] = []
         for follower in list(self._followers.values()):
             # When this process itself was held up, what has come meanwhile has not been read yet.
             follower.heard_ms += late_ms
             follower.progress_ms += late_ms
+            if follower.unread_since_ms is not None:
+                follower.unread_since_ms += late_ms
             if follower.read_failed:
                 follower.reading = follower.read_failed = False
             if why := self._silence(follower, now_ms):
@@ -524,7 +526,7 @@ class Replication:
         if self._asked is None or not isinstance(request, SetInSync) or request.version != self._asked.version:
             return [], []
         record = reply.record if isinstance(reply, Granted | Refused) else None
-        if record is None or record.epoch < self._record.epoch:
+        if record is None or (record.epoch, record.version) < (self._record.epoch, self._record.version):
             return [StartTimer(SETTLE, limits.TRANSFER_RETRY_MS)], []  # it has lost its records; it will be told
         if record.epoch > self._record.epoch:
             return [], [Overtaken(record)]
@@ -725,8 +727,8 @@ class Replication:
         """Under steady load a follower is always a little behind, until what is committed waits for it."""
         listed = [server.id for server in self._record.in_sync if server.id != self._me.id]
         is_wanted = len(listed) < self._replicas or follower.server.id == self._target
-        lag = self._history.head - follower.have
-        if follower.phase is Phase.COPYING and is_wanted and lag <= limits.SEAL_WITHIN_ENTRIES:
+        # One that has what there was a sign of life ago is quick enough to be waited for.
+        if follower.phase is Phase.COPYING and is_wanted and follower.have >= self._ticked_head:
             follower.is_awaited = True
 
     def _part(self, follower: _Follower) -> None:

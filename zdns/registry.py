@@ -295,7 +295,10 @@ class Registry:
         known.update((lease.server.id, lease.server) for lease in service.leases.values())
         strangers = [id_ for id_ in wanted if id_ not in known]
         if strangers:
-            return _refuse(request.ask, RefusalCode.NOT_STANDBY, f"{strangers[0]} does not stand by", record)
+            # As with a transfer: a late copy of this request is never to be granted after it was refused.
+            record = msgspec.structs.replace(record, version=record.version + 1)
+            refused = Refused(request.ask, RefusalCode.NOT_STANDBY, f"{strangers[0]} does not stand by", record)
+            return Decision(refused, record)
         in_sync = (record.active, *(known[id_] for id_ in wanted[1:]))
         record = msgspec.structs.replace(record, version=record.version + 1, in_sync=in_sync, volatile=volatile)
         return _grant(request.ask, record)
@@ -455,13 +458,7 @@ def _fail_over(request: Claim, record: Record, *, active_lives: bool) -> Decisio
     server = request.server
     if record.ended or not _is_in_sync(record, server.id):
         sentence = f"you do not have the whole history of {record.service}"
-        if record.ended:
-            return _refuse(request.ask, RefusalCode.NOT_IN_SYNC, sentence, record)
-        # It lets go of its copy now. The active server may just be asking to put it on the list: with a new version
-        # that can never be granted.
-        record = msgspec.structs.replace(record, version=record.version + 1)
-        refused = Refused(request.ask, RefusalCode.NOT_IN_SYNC, sentence[: limits.MESSAGE_CHARS_MAX], record)
-        return Decision(refused, record)
+        return _refuse(request.ask, RefusalCode.NOT_IN_SYNC, sentence, record)
     if request.from_disk and server.id in record.volatile:
         sentence = f"you do not have the whole history of {record.service}: the last of it was not on your disk"
         return _refuse(request.ask, RefusalCode.NOT_IN_SYNC, sentence, record)

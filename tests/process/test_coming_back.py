@@ -56,11 +56,10 @@ def test_everybody_and_zdns_are_killed_at_once_and_the_history_goes_on(room: Sta
     if not zdns_first:
         tea.start_zdns()
     for name in names:
-        ready = tea.people[name].ready()
-        assert ready["epoch"] >= 2
-        assert ready["head"] >= 6
+        assert tea.people[name].ready()["epoch"] >= 2
     assert tea.status()["active"]["name"] in ("ana", follower)
     history = tea.check()
+    assert len(history) >= 9
     assert [line["seq"] for line in history] == list(range(1, len(history) + 1))
 
 
@@ -77,8 +76,8 @@ def test_a_newcomer_is_told_for_whom_the_room_waits_until_one_of_them_is_back(ro
     assert "--fresh" in why
     tea.post("cy")
     tea.start("bo").ready()
-    ready = cy.ready()
-    assert (ready["server"], ready["head"]) == ("bo", 2)
+    assert cy.ready()["server"] == "bo"
+    cy.shown(2)
     tea.acknowledged("cy")
     tea.in_sync("bo", "cy")
     history = tea.check()

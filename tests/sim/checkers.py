@@ -273,6 +273,11 @@ class Checkers:
                     f"{knows} could tell it of epoch {was.epoch} of {was.log}"
                 )
             raise Forgotten(f"nobody was there who knows of epoch {was.epoch} version {was.version}")
+        elif is_of_one and not self._has_copy(was.active.id, was.log, alive=True):
+            # Nobody's change of the list, only a higher version, of a record that is perhaps not the last one.
+            if self._knows(was):
+                return False
+            raise Forgotten(f"nobody was there who knows of epoch {was.epoch} version {was.version}")
         # Of an active server's own changes some may be undone: as it was not told of them, it asks again.
         self.store_is_lost = self._key(record) < self._key(was)
         return True

@@ -34,7 +34,7 @@ class Summary:
             messages=verdict.messages,
             epochs=verdict.epochs,
             histories_lost=verdict.lost_histories,
-            forgotten=verdict.forgot,
+            forgotten=int(verdict.forgot),
         )
         self._faults.update(dict(verdict.faults))
         self._states |= verdict.states

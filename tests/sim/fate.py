@@ -136,9 +136,9 @@ class Fate:
             min_n=draw.choice((0, 0, 0, 1, 2, hosts_count)),
             term_ms=draw.choice((0, 300, 700, 1_500, 3_000)),
             replicas=draw.choice((1, 2, 2) if theme == "deaths" else (0, 1, 1, 1, 1, 2, 2)),
-            stage_ms=draw.randint(4_000, 12_000),
+            stage_ms=draw.randint(3_000, 7_000) if theme == "deaths" else draw.randint(4_000, 12_000),
             faults_count=draw.choice((3, 4, 6, 9) if theme == "deaths" else (1, 2, 2, 3, 3, 4, 6, 9)),
-            pause_ms=draw.choice(((5, 40), (20, 120)) if theme == "deaths" else ((20, 120), (50, 400), (200, 1_000))),
+            pause_ms=draw.choice(((10, 60), (20, 120)) if theme == "deaths" else ((20, 120), (50, 400), (200, 1_000))),
         )
         self._town: Town
 

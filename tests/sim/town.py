@@ -125,6 +125,8 @@ class Town:
         self._make = make or Make()
         self._soon: list[Callable[[], None]] = []
         self._cut_until_ms: dict[str, int] = {}  # machine -> until when it was parted from zdns
+        self._listed: list[tuple[str, CoreNode]] = []
+        self._listed_key = (0, 0, 0)
         self._sealed: dict[str, int] = {}  # node -> the head it has sent a seal for
         self._calm_since_ms = 0
         self._memories: dict[str, list[History]] = {}  # server id -> what it had in memory at each death
@@ -547,10 +549,14 @@ class Town:
         return ""
 
     def _has_copy(self, server_id: str, log: str, *, alive: bool) -> bool:
-        """Whether a server has a copy in memory, or with `alive` False on a disk from which it can be started again."""
+        """Whether a server has a copy in memory; with `alive` False also if it may have one.
+
+        That is on a disk from which it can be started again, or when it has not heard yet that it is to begin one.
+        """
         core = self._live_core(server_id)
         if core is not None:
-            return core.history is not None and core.history.log == log
+            has_copy = core.history is not None and core.history.log == log
+            return has_copy or (not alive and core.room is None and self._is_to_begin(core, log))
         host = self._host_of_server(server_id)
         if alive or host is None or host.disk is None:
             return False
@@ -611,8 +617,9 @@ class Town:
             del self._sealed[name]
         record = self.checkers.record
         if record is not None and not record.ended:
-            for server in record.in_sync:
-                self._check_copy(server.id, record)
+            for id_, listed in self._listed_nodes(record):
+                if not self._has_begun(listed, record.log) or self.checkers.came_too_late:
+                    self._check_copy(id_, record)
         if self.world.steps % COPIES_EACH_STEPS == 0:
             self.checkers.check_copies()
         if self.world.steps % BOUNDS_EACH_STEPS == 0:
@@ -621,6 +628,26 @@ class Town:
                     if node is not None and node.state is not State.GONE:
                         self.checkers.bounded(node.name, self.network.links_of(node.name), node.timers_count())
                         self._check_memory(node)
+
+    def _listed_nodes(self, record: Record) -> list[tuple[str, CoreNode]]:
+        """The servers on the list that have been started, found anew only when something has changed."""
+        key = (record.epoch, record.version, len(self.nodes))
+        if key != self._listed_key:
+            hosts = [(server.id, self._host_of_server(server.id)) for server in record.in_sync]
+            self._listed_key = key
+            self._listed = [
+                (id_, host.server)
+                for id_, host in hosts
+                if host is not None and host.server_id == id_ and host.server is not None
+            ]
+        return self._listed
+
+    @staticmethod
+    def _has_begun(node: CoreNode, log: str) -> bool:
+        """It has a copy, or is dead."""
+        assert isinstance(node.core, ServerCore)
+        history = node.core.history
+        return node.state is State.GONE or (history is not None and history.log == log)
 
     def _check_copy(self, server_id: str, record: Record) -> None:
         """Whoever runs and is on zdns' list has a copy."""

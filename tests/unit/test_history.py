@@ -362,7 +362,6 @@ def test_what_is_in_memory_no_more_cannot_be_cut(back: int) -> None:
     assert copies.is_same(history, whole)
 
 
-@pytest.mark.xfail(reason="a negative end of a slice counts from the end of the list")
 @pytest.mark.usefixtures("small_tail")
 def test_there_is_no_block_that_ends_before_memory_begins() -> None:
     history = copies.history_of((1, 600))

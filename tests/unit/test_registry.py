@@ -584,7 +584,8 @@ def test_a_list_without_the_active_server_or_with_strangers_is_refused() -> None
     desk = served()
     assert desk.refused(in_sync(A, 1, 1, B)).code is RefusalCode.MALFORMED
     assert desk.refused(in_sync(A, 1, 1, A, D)).code is RefusalCode.NOT_STANDBY
-    assert len(desk.saved) == 1
+    assert desk.refused(in_sync(A, 1, 1, A, B)).code is RefusalCode.STALE_VERSION, "a late copy can never be granted"
+    assert [saved.version for saved in desk.saved] == [1, 2]
 
 
 def test_a_dead_member_may_stay_on_the_list_and_be_struck_off() -> None:
@@ -1048,11 +1049,13 @@ class AnySequence(RuleBasedStateMachine):
         now = self.record
         self.learn(request, reply)
         match reply:
-            case Refused(code=RefusalCode.NOT_STANDBY | RefusalCode.NOT_IN_SYNC, record=told) if isinstance(
-                request, Transfer
-            ):
+            case Refused(code=RefusalCode.NOT_STANDBY | RefusalCode.NOT_IN_SYNC, record=told) if now != was:
+                # Something may be under way that must never be granted any more.
+                assert isinstance(request, Transfer | SetInSync)
                 assert was is not None
                 assert told == now == msgspec.structs.replace(was, version=was.version + 1)
+            case Refused(code=RefusalCode.NOT_STANDBY | RefusalCode.NOT_IN_SYNC):
+                assert isinstance(request, Claim)
             case Refused():
                 assert now == was
             case Granted(record=told):

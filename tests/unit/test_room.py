@@ -763,7 +763,6 @@ def test_behind_a_closed_gate_nothing_is_read_from_disk_or_searched_there(monkey
     assert orders(archive.ask(Search(8, "text", 0, 9))) == [SearchStore(0, 1, "text", 0, 9, 0)]
 
 
-@pytest.mark.xfail(reason="History.block shows what is in memory when the last seq asked for is before it")
 def test_behind_a_closed_gate_nothing_is_shown_of_what_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     archive = Archive(monkeypatch, is_open=False)
     for first in (archive.memory_first, archive.memory_first + 5, 300):
