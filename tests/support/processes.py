@@ -17,6 +17,8 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 # Only a hang may end a wait: a loaded machine may take its time.
+# Said by whoever takes longer than a second to leave, as anybody may on a busy machine.
+LEAVING = "handing over what this machine serves before it leaves …\n"
 PATIENCE_S = 60.0
 
 Line = dict[str, Any]
