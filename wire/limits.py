@@ -104,7 +104,6 @@ CLAIM_AGAIN_MS = 100  # a claim is repeated as long as the leader's lease lasts
 WINDOW_BYTES = 1 * MIB  # sent to a follower and not yet answered: four blocks
 WINDOW_BLOCKS = 64
 LINK_STEP_MS = 3_000  # without progress: a standby that was asked to follow is left out for a while
-STATE_EACH_MS = 100  # a room's members and topic go to the followers at most so often
 RECRUIT_MS = 500  # between two questions for a standby that could follow; whoever failed is left out so long
 RUNS_MAX = 64  # epochs a follower tells of; what is uncommitted is of very few
 TAIL_BYTES_MAX = 16 * MIB  # of a history on disk: what stays in memory, for followers and newcomers
