@@ -321,7 +321,7 @@ async def _converse(
 
 def _tell_leaving() -> None:
     with contextlib.suppress(OSError):
-        print("handing over what this machine serves before it leaves …", file=sys.stderr, flush=True)
+        print("handing over what this machine holds before it leaves …", file=sys.stderr, flush=True)
 
 
 # --- errands -------------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def test_the_first_screen_greets_and_is_joined(ana: Chat, terminal: AtTerminal, 
     assert bo.modes == {"alternate screen", "bracketed paste", "focus reports"}
     bo.enter("/quit")
     assert bo.wait() == 0
-    assert bo.afterwards == ""
+    assert bo.afterwards.removeprefix(LEAVING) == ""
 
 
 @pytest.mark.usefixtures("ana")
@@ -432,8 +432,9 @@ def test_a_crash_gives_the_terminal_back_and_says_one_sentence(terminal: AtTermi
         bo.sees("you are bo")
         bo.type("now crash")
     assert bo.wait() == 70
-    sentence = re.fullmatch(r"relevo chat: internal error \(RuntimeError\); the details are in (.*)\n", bo.afterwards)
-    assert sentence, bo.afterwards
+    said = bo.afterwards.removeprefix(LEAVING)
+    sentence = re.fullmatch(r"relevo chat: internal error \(RuntimeError\); the details are in (.*)\n", said)
+    assert sentence, said
     assert "planted" in Path(sentence[1]).read_text()
 
 
@@ -617,7 +618,7 @@ def test_one_can_leave_from_the_plain_text(ana: Chat, terminal: AtTerminal) -> N
     bare(bo)
     bo.signal(signal.SIGTERM)
     assert bo.wait() == 0
-    assert bo.afterwards == ""
+    assert bo.afterwards.removeprefix(LEAVING) == ""
     assert b"\r\x1b[K\x1b[?1049h" in bo.output.rpartition(NOTE.encode())[2], "behind what was printed"
     ana.until("member", name="bo", state="left")
 
@@ -629,7 +630,7 @@ def test_a_crash_under_the_plain_text_gives_the_terminal_back(ana: Chat, termina
     bare(bo)
     say(ana, "now crash")
     assert bo.wait() == 70
-    assert bo.afterwards.startswith("relevo chat: internal error (RuntimeError)")
+    assert bo.afterwards.removeprefix(LEAVING).startswith("relevo chat: internal error (RuntimeError)")
 
 
 def test_the_plain_text_can_be_suspended(ana: Chat, terminal: AtTerminal) -> None:

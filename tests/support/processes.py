@@ -18,7 +18,7 @@ from typing import Any, Self
 ROOT = Path(__file__).parents[2]
 # Only a hang may end a wait: a loaded machine may take its time.
 # Said by whoever takes longer than a second to leave, as anybody may on a busy machine.
-LEAVING = "handing over what this machine serves before it leaves …\n"
+LEAVING = "handing over what this machine holds before it leaves …\n"
 PATIENCE_S = 60.0
 
 Line = dict[str, Any]
