@@ -8,6 +8,7 @@ import msgspec
 from broker import following, replication
 from broker import handover_source as giving
 from broker import tenure as standing
+from broker.admission import Admission
 from broker.following import Copy
 from broker.handover_source import HandoverSource
 from broker.history import History
@@ -16,6 +17,7 @@ from broker.parking import Parking
 from broker.replication import Line, Replication
 from broker.reports import (
     HostName,
+    LetIn,
     Listening,
     NoZdns,
     Relieved,
@@ -36,8 +38,8 @@ from wire.messages import (
     Claim,
     ClaimKind,
     DnsReply,
-    DnsRequest,
     Done,
+    Door,
     Expect,
     Fetch,
     Follow,
@@ -48,6 +50,7 @@ from wire.messages import (
     Message,
     Move,
     Moved,
+    NameRequest,
     NotServing,
     Ping,
     Posts,
@@ -55,6 +58,7 @@ from wire.messages import (
     Ready,
     Record,
     Refused,
+    Registered,
     Relocate,
     RoomState,
     Sealed,
@@ -66,9 +70,11 @@ from wire.messages import (
 )
 from wire.names import LinkId
 from wire.step import (
+    Allow,
     Asked,
     Command,
     Event,
+    Expel,
     Garbled,
     LinkBound,
     LinkDown,
@@ -91,11 +97,12 @@ TERM = "core.term"
 RELOCATE = "core.relocate"
 QUIT = "core.quit"
 LEAVE = "core.leave"
+EXPEL = "core.expel"
 HEARTBEAT = "room.heartbeat"
 SWEEP = "room.sweep"
 
 
-Asker = Callable[[DnsRequest, DnsReply | None], list[Command]]
+Asker = Callable[[NameRequest, DnsReply | None], list[Command]]
 
 
 class ServerCore:
@@ -110,7 +117,10 @@ class ServerCore:
         """`restored`: what an earlier run left on disk, whose server id `options` has then."""
         self.options = options
         self.room: Room | None = None
-        self._lookup = Lookup(options.dns)
+        self._lookup = Lookup(options.dns, options.credentials, options.permit)
+        self._permit_told = b""
+        self._admission = Admission(options.credentials)
+        self._doubted: tuple[LinkId, Follow] | None = None  # somebody says that it leads, in an epoch new to us
         self._askers: dict[int, Asker] = {}
         self._now_ms = 0
         self._utc_offset_ms = 0
@@ -126,6 +136,8 @@ class ServerCore:
             new_log=lambda: self._new_name("l"),
             held=self._held_log,
             ask=lambda request: self._ask(request, self._tenure_answered),
+            door=lambda: self._admission.number,
+            behind=lambda: self._is_behind,
         )
         self._keeper = Keeper(has_disk=not options.ephemeral)
         self._copy = Copy(
@@ -133,6 +145,7 @@ class ServerCore:
             server_id=options.server_id,
             new_link=self._new_link,
             ask=lambda request, deadline: self._ask(request, self._copy_answered, deadline),
+            asks_first=not self._admission.is_open,
         )
         self._copy.volatile = options.ephemeral
         self._replication = Replication(
@@ -142,6 +155,7 @@ class ServerCore:
             new_pair=lambda: self._new_name("p"),
             ask=lambda request, deadline: self._ask(request, self._replication_answered, deadline),
             read=self._keeper.read,
+            permit=lambda: self._admission.own_permit,
         )
         self._source = HandoverSource(
             service=options.service,
@@ -150,8 +164,10 @@ class ServerCore:
         self._heir = Succession(new_link=self._new_link, claim=self._claim_role)
         self._claiming: tuple[ServerInfo, int] | None = None  # from whom, and which link had been our last by then
         self._from_disk = False  # our copy is what an earlier run left
+        self._lacks = False  # zdns has said that it is not enough
         self._failed_at_link = 0  # which link to a leader was our last when our disk failed
         self._early = Parking()
+        self._expelled: list[str] = []  # keys whose connections end as soon as they may have read why
         self._successor: tuple[int, ServerInfo] | None = None
         self._relocates_left = 0
         self._relocate_reason = ""
@@ -187,7 +203,7 @@ class ServerCore:
         self._now_ms = now_ms
         if self._lookup.owns(event):
             commands, outcomes = self._lookup.handle(event, now_ms)
-            return [*commands, *self._concluded(outcomes)]
+            return [*commands, *self._note_permit(), *self._concluded(outcomes)]
         if self._leaving:
             # Whatever came now would be acknowledged, or promised, by a server that is as good as gone.
             return [Stop("left")] if event == TimerFired(LEAVE) else []
@@ -196,8 +212,8 @@ class ServerCore:
                 return self._started(nonce, utc_ms)
             case LinkBound(link, endpoints):
                 return self._link_bound(link, endpoints)
-            case Received(link, message, sender):
-                return self._received(link, message, sender)
+            case Received(link, message, sender, key):
+                return self._received(link, message, sender, key)
             case Garbled(link, why, sender) if link == ROOM:
                 return [Send(ROOM, Refused(0, RefusalCode.MALFORMED, why[: limits.MESSAGE_CHARS_MAX]), sender)]
             case Subscribed(link) if link == FEED:
@@ -297,11 +313,10 @@ class ServerCore:
     def _safe(self, history: History) -> int:
         """What we ourselves have for good. When the disk has failed that is what is in memory, once zdns knows it and
         somebody else has it all."""
-        record, kept = self._tenure.record, self._keeper.kept
+        kept = self._keeper.kept
         if kept is None:
             return self._keeper.safe(history)
-        is_known = record is not None and self.options.server_id in record.volatile
-        return history.head if is_known and self._replication.is_replicated else kept
+        return history.head if self._replication.memory_counts else kept
 
     def _safe_copy(self, history: History) -> int:
         """The same of a copy. When its disk has failed it is in memory only; whoever leads us since then knows that."""
@@ -335,7 +350,8 @@ class ServerCore:
         self._bound[link] = endpoints
         if self._me is not None or ROOM not in self._bound or FEED not in self._bound:
             return []
-        self._me = ServerInfo(self.options.server_id, self.options.name, self._bound[ROOM], self._bound[FEED])
+        options = self.options
+        self._me = ServerInfo(options.server_id, options.name, self._bound[ROOM], self._bound[FEED], options.key)
         return [Report(Listening(self._me)), *self._tenure.register(self._me, self._now_ms)]
 
     def _renamed(self, name: str) -> list[Command]:
@@ -359,7 +375,7 @@ class ServerCore:
     # --- zdns ---
 
     def _ask(
-        self, request: DnsRequest, asker: Asker, deadline_ms: int | None = limits.DNS_DEADLINE_MS
+        self, request: NameRequest, asker: Asker, deadline_ms: int | None = limits.DNS_DEADLINE_MS
     ) -> list[Command]:
         number, commands = self._lookup.ask(request, self._now_ms, deadline_ms)
         self._askers[number] = asker
@@ -369,11 +385,13 @@ class ServerCore:
         commands: list[Command] = []
         for outcome in outcomes:
             asker = self._askers.pop(outcome.ask, None)
-            if asker is not None and (not self._leaving or isinstance(outcome.request, Leave)):
+            if isinstance(outcome, Unanswered) and outcome.hopeless and self._tenure.phase is standing.Phase.OUTSIDE:
+                commands += self._turned_away(RefusalCode.NOT_ADMITTED, outcome.why)
+            elif asker is not None and (not self._leaving or isinstance(outcome.request, Leave)):
                 commands += asker(outcome.request, outcome.reply if isinstance(outcome, Answered) else None)
         return commands
 
-    def _tenure_answered(self, request: DnsRequest, reply: DnsReply | None) -> list[Command]:
+    def _tenure_answered(self, request: NameRequest, reply: DnsReply | None) -> list[Command]:
         is_claim = isinstance(request, Claim) and request.kind is ClaimKind.FAILOVER
         claiming, self._claiming = (self._claiming, None) if is_claim else (None, self._claiming)
         if reply is None:
@@ -390,14 +408,26 @@ class ServerCore:
                 case standing.Deposed(record):
                     commands += self._deposed(record)
                 case standing.TurnedAway(code, message):
-                    commands += [Report(TurnedAway(code, message)), Stop(message)]
+                    commands += self._turned_away(code, message)
+        if isinstance(reply, Registered) and reply.door is not None:
+            commands += self._door_told(reply.door)
         if self._tenure.epoch > known:
             commands.append(Report(RoleGranted(self._tenure.epoch)))
         if claiming is not None and isinstance(reply, Refused) and reply.code is RefusalCode.NOT_IN_SYNC:
             commands += self._not_in_sync(claiming[1])
-        return [*commands, *self._look_after_copy(), *self._look_for_leader()]
+        return [*commands, *self._look_again_at_doubted(), *self._look_after_copy(), *self._look_for_leader()]
 
-    def _source_answered(self, request: DnsRequest, reply: DnsReply | None) -> list[Command]:
+    def _note_permit(self) -> list[Command]:
+        permit = self._lookup.permit
+        if self._admission.is_open or not self._lookup.is_admitted or permit == self._permit_told:
+            return []
+        self._permit_told = permit
+        return [Report(LetIn(permit))]
+
+    def _turned_away(self, code: RefusalCode, message: str) -> list[Command]:
+        return [Report(TurnedAway(code, message)), Stop(message)]
+
+    def _source_answered(self, request: NameRequest, reply: DnsReply | None) -> list[Command]:
         if reply is None:
             return self._given(self._source.unanswered(request))
         record = getattr(reply, "record", None)
@@ -405,12 +435,12 @@ class ServerCore:
             self._replication.learn(record)
         return self._given(self._source.answered(request, reply, self._now_ms))
 
-    def _replication_answered(self, request: DnsRequest, reply: DnsReply | None) -> list[Command]:
+    def _replication_answered(self, request: NameRequest, reply: DnsReply | None) -> list[Command]:
         if reply is None:
             return self._replicated(self._replication.unanswered(request))
         return self._replicated(self._replication.answered(request, reply, self._now_ms))
 
-    def _copy_answered(self, _request: DnsRequest, reply: DnsReply | None) -> list[Command]:
+    def _copy_answered(self, _request: NameRequest, reply: DnsReply | None) -> list[Command]:
         if reply is None:
             return self._copied(self._copy.unanswered())
         return self._copied(self._copy.answered(reply, self._now_ms))
@@ -418,6 +448,8 @@ class ServerCore:
     def _learned(self, record: Record) -> list[Command]:
         """A record came by another way than from zdns itself."""
         known = self._tenure.epoch
+        if record.epoch > known and not self._admission.is_open:
+            return self._tenure.check()  # nobody but zdns is believed that there is a new epoch
         if not self._tenure.learn(record):
             return []
         told: list[Command] = [Report(RoleGranted(record.epoch))] if record.epoch > known else []
@@ -442,7 +474,7 @@ class ServerCore:
         state = RoomState(
             members=(), members_rev=0, min_n=options.min_n, open=options.min_n == 0, term_ms=options.term_ms, moves=()
         )
-        commands = [*self._drop_copy(erase=True), *self._keeper.begin(record.log)]
+        commands = [*self._drop_copy(erase=True), *self._keeper.begin(record.log, Notes(record, state, is_whole=True))]
         return [*commands, *self._serve(record, History(record.log), 0, state)]
 
     def _succeed(self, record: Record, dead: ServerInfo | None) -> list[Command]:
@@ -525,7 +557,13 @@ class ServerCore:
             return []  # somebody has linked to us since we asked
         record = self._tenure.record
         listed = record is not None and self.options.server_id in (server.id for server in record.in_sync)
+        self._lacks = listed
         return self._drop_copy(erase=not listed)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Others may think that we have what was in our memory only, and wait for us in vain."""
+        return self._lacks and self.room is None and not self._copy.is_whole
 
     def _drop_copy(self, *, erase: bool) -> list[Command]:
         if self._copy.history is None:
@@ -566,8 +604,11 @@ class ServerCore:
             state=state,
             now_ms=self._now_ms,
             utc_offset_ms=self._utc_offset_ms,
+            key_of=self._admission.key_of,
+            flood_per_s=self.options.flood_per_s,
         )
         commands: list[Command] = [
+            *self.room.ban(self._admission.banned),
             Report(Serving(record.epoch)),
             StartTimer(HEARTBEAT, limits.HEARTBEAT_MS),
             StartTimer(SWEEP, limits.PING_MS),
@@ -603,7 +644,7 @@ class ServerCore:
         room.next_handover_at_ms = self._now_ms + room.term_ms
         return [StartTimer(TERM, room.term_ms)]
 
-    def _received(self, link: LinkId, message: Message, sender: bytes) -> list[Command]:
+    def _received(self, link: LinkId, message: Message, sender: bytes, key: str) -> list[Command]:
         if self._heir.owns(link):
             return self._heir.answered()
         if self._replication.owns(link):
@@ -616,6 +657,14 @@ class ServerCore:
             return self._received_by_copy(link, message)
         if link != ROOM:
             return []
+        refused = self._admission.judge(message, sender, key)
+        if refused is not None:
+            return [Send(ROOM, refused, sender)]
+        allowed: list[Command] = [Allow(FEED, key)] if key and isinstance(message, Hello) else []
+        return [*allowed, *self._requested(message, sender)]
+
+    def _requested(self, message: Message, sender: bytes) -> list[Command]:
+        """Somebody whom the door lets in asks, posts, or says hello."""
         if isinstance(message, LinkAsk):
             return self._link_asked(message, sender)
         if self.room is None:
@@ -718,7 +767,7 @@ class ServerCore:
                     commands += self._given(self._source.target_lost(server.id, code, why))
                 case replication.Said(_, Ready(_, digest)):
                     commands += self._given(self._source.ready(digest))
-                case replication.Said(_, Follow(record=record)):
+                case replication.Said(_, Follow(record=record)) if self._admission.is_open:
                     commands += self._given(self._source.settled(record))
                 case _:
                     pass
@@ -726,8 +775,44 @@ class ServerCore:
 
     def _received_by_copy(self, link: LinkId, message: Message) -> list[Command]:
         copy = self._copy
+        if isinstance(message, Follow) and not self._admission.is_open and not self._is_known_to_lead(message):
+            self._doubted = (link, message)
+            return self._tenure.check()
         safe = self._safe_copy(copy.history) if copy.history is not None else 0
         return self._copied(copy.received(link, message, self._tenure.record, safe, self._now_ms))
+
+    def _is_known_to_lead(self, follow: Follow) -> bool:
+        """Whether zdns itself has told us that this server leads in this epoch, or of a later one."""
+        record, leader = self._tenure.record, follow.leader
+        if record is None or record.epoch < follow.record.epoch:
+            return False
+        same = (record.active.id, record.active.key) == (leader.id, leader.key) and record.log == follow.record.log
+        return same or record.epoch > follow.record.epoch
+
+    def _look_again_at_doubted(self) -> list[Command]:
+        """zdns has spoken. What it does not say either is not believed; whoever means it asks again."""
+        doubted, self._doubted = self._doubted, None
+        if doubted is None or not self._copy.owns(doubted[0]) or not self._is_known_to_lead(doubted[1]):
+            return []
+        return self._received_by_copy(*doubted)
+
+    # --- the door ---
+
+    def _door_told(self, told: Door) -> list[Command]:
+        """zdns tells who is let in, and perhaps that somebody is not any more."""
+        gone = self._admission.learn(told)
+        commands: list[Command] = [Expel(FEED, key) for key in gone]
+        if self.room is not None:
+            commands += self.room.ban(self._admission.banned)
+            commands += self._replicated(self._replication.give_up_banned(self._admission.is_banned, self._now_ms))
+        banned = [key for key in gone if self._admission.is_banned(key)]
+        if banned:
+            self._expelled += banned
+            commands.append(StartTimer(EXPEL, limits.EXPEL_MS))
+        leader = self._copy.leader
+        if leader is not None and self._admission.is_banned(leader.key):
+            commands += [*self._copy.leave_leader(), *self._heir.claim(unreachable=True)]
+        return commands
 
     def _copied(self, result: following.Result) -> list[Command]:
         """Perform what the follower's machine decided."""
@@ -798,6 +883,9 @@ class ServerCore:
             return self._leave()
         if name == RELOCATE:
             return self._relocate_again()
+        if name == EXPEL:
+            expelled, self._expelled = self._expelled, []
+            return [Expel(ROOM, key) for key in expelled]
         room = self.room
         if room is None:
             return []

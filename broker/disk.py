@@ -39,7 +39,7 @@ from broker.stored import (
     WriteStore,
     Written,
 )
-from wire import limits
+from wire import identity, limits
 
 log = logging.getLogger("relevo.disk")
 
@@ -74,6 +74,7 @@ class Disk:
         deliver: Callable[[DiskWord], None],
         on_damage: Callable[[str], None],
         failed: Callable[[Exception], None],
+        key: str = "",
     ) -> None:
         """Nothing happens before `open` or an order.
 
@@ -85,11 +86,13 @@ class Disk:
             deliver: is called from the loop with each word for the core.
             on_damage: likewise with a sentence for people: a history is not what was written, or cannot be read.
             failed: likewise with a bug; nothing more comes of the store. The process is to stop.
+            key: only a history whose server id belongs to it is gone on with; empty on an open network: any.
         """
         self._data_dir = data_dir
         self._service = service
         self._nick = nick
         self._server_id = server_id
+        self._key = key
         self._deliver = deliver
         self._on_damage = on_damage
         self._failed = failed
@@ -109,7 +112,7 @@ class Disk:
         Raises:
             Exception: a bug.
         """
-        search = _Search(self._data_dir, self._service, self._nick)
+        search = _Search(self._data_dir, self._service, self._nick, self._key)
         store = _Store(0, search.run, self._heard, self._found_damaged)
         try:
             first = await asyncio.shield(store.first)
@@ -171,7 +174,8 @@ class Disk:
             while self._kept:
                 self._kept[-1].put_aside()
                 self._kept.pop().let_go()
-            return HistoryStore.create_for(self._data_dir, self._service, self._nick, order.log, self._server_id)
+            where = (self._data_dir, self._service, self._nick)
+            return HistoryStore.create_for(*where, order.log, self._server_id, order.notes)
 
         self._current = _Store(order.store, opener, self._heard, self._found_damaged)
 
@@ -228,7 +232,8 @@ def _log_trouble(ended: "asyncio.Future[HistoryError | None]") -> None:
 class _Search:
     """Looks for a history. `run` is for the thread of a store; the rest may be looked at when that is over."""
 
-    def __init__(self, data_dir: Path, service: str, nick: str) -> None:
+    def __init__(self, data_dir: Path, service: str, nick: str, key: str) -> None:
+        self._key = key
         self.off = threading.Event()  # set: nobody waits for it any more
         self.wrong: list[str] = []
         self.tail: tuple[tuple[int, int, bytes], ...] = ()
@@ -260,6 +265,11 @@ class _Search:
 
     def _opened(self, folder: Path) -> HistoryStore:
         store = HistoryStore.open(folder)
+        if not identity.belongs(store.meta.server_id, self._key):
+            store.close()
+            raise HistoryUnreadable(
+                f"{folder}: this history was kept under another key, or on an open network; it stays there, unused"
+            )
         try:
             self.tail = tuple(_blocks(store, tail_start(store.meta.head, store.meta.committed)))
         except BaseException:  # whatever it is, it goes on to the caller; only the store is let go of

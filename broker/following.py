@@ -18,7 +18,6 @@ from wire.messages import (
     Decline,
     Dismiss,
     DnsReply,
-    DnsRequest,
     Expect,
     Follow,
     Following,
@@ -27,6 +26,7 @@ from wire.messages import (
     LinkAsk,
     LinkAt,
     Message,
+    NameRequest,
     Outdated,
     Ready,
     Record,
@@ -128,8 +128,10 @@ class Copy:
         service: str,
         server_id: str,
         new_link: Callable[[], LinkId],
-        ask: Callable[[DnsRequest, int | None], list[Command]],
+        ask: Callable[[NameRequest, int | None], list[Command]],
+        asks_first: bool = False,
     ) -> None:
+        """`asks_first`: that the room is ours is believed only of zdns itself."""
         self.phase = Phase.IDLE
         self.history: History | None = None
         self.committed = 0  # as far as we were told
@@ -143,6 +145,7 @@ class Copy:
         self._server_id = server_id
         self._new_link = new_link
         self._ask = ask
+        self._asks_first = asks_first
         self._candidate: _Candidate | None = None
         self._line: Line | None = None
         self._broken = False  # the line is, but what was promised over it still holds
@@ -228,7 +231,8 @@ class Copy:
         commands = self._drop_candidate()
         line = Line(self._new_link(), ask.pair, ask.source)
         self._candidate = _Candidate(line, route)
-        return [*commands, OpenLink(line.link, LinkKind.COPY_BIND), StartTimer(CANDIDATE, limits.HANDOVER_STEP_MS)]
+        opened = OpenLink(line.link, LinkKind.COPY_BIND, key=ask.source.key)
+        return [*commands, opened, StartTimer(CANDIDATE, limits.HANDOVER_STEP_MS)]
 
     def bound(self, link: LinkId, endpoints: tuple[str, ...], room: LinkId) -> list[Command]:
         """Our end of a candidate stands: tell the other one where."""
@@ -266,6 +270,8 @@ class Copy:
                 return self._seal(message, now_ms)
             case ((Phase.FOLLOWING | Phase.PROMISED), Withdraw()):
                 return self._called_off()
+            case Phase.PROMISED, TakeOver() if self._asks_first:
+                return self._ask(Resolve(0, limits.PROTOCOL, self._service), limits.DNS_DEADLINE_MS), []
             case Phase.PROMISED, TakeOver(_, record):
                 return self.judge(record, now_ms)
             case _:

@@ -14,8 +14,8 @@ from wire import limits
 from wire.errors import RefusalCode
 from wire.messages import (
     DnsReply,
-    DnsRequest,
     Granted,
+    NameRequest,
     Pick,
     Picked,
     Record,
@@ -111,7 +111,7 @@ class HandoverSource:
     only with a record in hand that makes that transfer impossible for good, or grants it.
     """
 
-    def __init__(self, *, service: str, ask: Callable[[DnsRequest, int | None], list[Command]]) -> None:
+    def __init__(self, *, service: str, ask: Callable[[NameRequest, int | None], list[Command]]) -> None:
         """`ask` puts a request to zdns, with a deadline in ms or None for as long as it takes."""
         self.phase = Phase.IDLE
         self._service = service
@@ -211,7 +211,7 @@ class HandoverSource:
             case _:
                 return [], []
 
-    def answered(self, request: DnsRequest, reply: DnsReply, now_ms: int) -> Result:
+    def answered(self, request: NameRequest, reply: DnsReply, now_ms: int) -> Result:
         """zdns answered a Pick or a Transfer of ours."""
         match self.phase, request, reply:
             case Phase.PICKING, Pick(), Picked(_, server):
@@ -224,7 +224,7 @@ class HandoverSource:
             case _:
                 return [], []
 
-    def unanswered(self, request: DnsRequest) -> Result:
+    def unanswered(self, request: NameRequest) -> Result:
         """zdns was silent, or was not asked after all. A transfer is never given up: it is asked again."""
         match self.phase, request:
             case Phase.PICKING, Pick():

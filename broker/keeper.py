@@ -116,14 +116,18 @@ class Keeper:
         self.phase = Phase.KEEPING
         self._handed = self._written = restored.opened.meta.head
 
-    def begin(self, log: str) -> list[Command]:
-        """A new copy begins, empty. After the disk has failed once it stays in memory."""
+    def begin(self, log: str, notes: Notes | None = None) -> list[Command]:
+        """A new copy begins, empty. After the disk has failed once it stays in memory.
+
+        `notes`: of a history that we ourselves begin: started again, we must know that we had all of it.
+        """
         dropped = self.drop(erase=True)
         if not self._has_disk or self.trouble:
             return dropped
         self._store += 1
         self.phase = Phase.KEEPING
-        return [*dropped, Report(MakeStore(self._store, log))]
+        data = b"" if notes is None else _encoder.encode(notes)
+        return [*dropped, Report(MakeStore(self._store, log, data))]
 
     def drop(self, *, erase: bool) -> list[Command]:
         """There is no copy any more, or we end."""

@@ -20,7 +20,6 @@ from wire.messages import (
     Decline,
     Dismiss,
     DnsReply,
-    DnsRequest,
     Follow,
     FollowerState,
     Following,
@@ -30,6 +29,7 @@ from wire.messages import (
     LinkAsk,
     LinkAt,
     Message,
+    NameRequest,
     Outdated,
     Pick,
     Picked,
@@ -150,19 +150,26 @@ class Replication:
         replicas: int,
         new_link: Callable[[], LinkId],
         new_pair: Callable[[], str],
-        ask: Callable[[DnsRequest, int | None], list[Command]],
+        ask: Callable[[NameRequest, int | None], list[Command]],
         read: Read,
+        permit: Callable[[], bytes] = lambda: b"",
     ) -> None:
-        """`ask` puts a request to zdns; `read` has entries read that are not in memory."""
+        """`ask` puts a request to zdns; `read` has entries read that are not in memory; `permit` is what we show."""
         self._service = service
         self._replicas = replicas
         self._new_link = new_link
         self._new_pair = new_pair
         self._ask = ask
         self._read = read
+        self._permit = permit
         self._number = 0
         self._active = False
         self._reset()
+
+    @property
+    def _followers_wanted(self) -> int:
+        """How many followers: with a failed disk at least one, or nothing could be committed any more."""
+        return max(self._replicas, 0 if self._kept is None else 1)
 
     def _reset(self) -> None:
         self._followers: dict[str, _Follower] = {}
@@ -274,6 +281,16 @@ class Replication:
     def is_replicated(self) -> bool:
         """Somebody else has everything."""
         return any(server.id in self._followers for server in self._record.in_sync)
+
+    @property
+    def memory_counts(self) -> bool:
+        """Whether what we have in memory only is safe.
+
+        It is if somebody else has everything, and zdns knows that our disk lacks it, whatever becomes of the change of
+        the list that is asked for.
+        """
+        lists = [self._record.volatile, *([self._asked.volatile] if self._asked is not None else [])]
+        return all(self._me.id in volatile for volatile in lists) and self.is_replicated
 
     def states(self) -> tuple[FollowerState, ...]:
         """Who follows, for `status`."""
@@ -450,6 +467,16 @@ class Replication:
             return [CloseLink(self._parting.pop(id_).link)], []
         return ([], []) if follower is None else self._lose(follower, f"cannot be reached: {why}", now_ms)
 
+    def give_up_banned(self, is_banned: Callable[[str], bool], now_ms: int) -> Result:
+        """Let go of followers whose keys are banned."""
+        commands: list[Command] = []
+        verdicts: list[Verdict] = []
+        for follower in [one for one in self._followers.values() if is_banned(one.server.key)]:
+            lost = self._lose(follower, "is banned", now_ms)
+            commands += lost[0]
+            verdicts += lost[1]
+        return commands, verdicts
+
     def timer(self, name: str, now_ms: int) -> Result:
         """One of `TICK`, `SETTLE` has run out."""
         if not self._active:
@@ -480,7 +507,7 @@ class Replication:
             return []
         listed = [server.id for server in self._record.in_sync]
         spare = [one for one in self._followers.values() if one.server.id not in listed]
-        too_many = max(0, len(self._followers) - self._replicas)
+        too_many = max(0, len(self._followers) - self._followers_wanted)
         return [command for one in spare[:too_many] for command in self._dismiss(one, "there are others who follow")]
 
     def keep(self, state_key: object) -> list[Command]:
@@ -514,13 +541,13 @@ class Replication:
 
     # --- zdns ---
 
-    def answered(self, request: DnsRequest, reply: DnsReply, now_ms: int) -> Result:
+    def answered(self, request: NameRequest, reply: DnsReply, now_ms: int) -> Result:
         """zdns answered a Pick or a SetInSync of ours."""
         if not self._active:
             return [], []
         if isinstance(request, Pick):
             self._picking = False
-            if isinstance(reply, Picked) and reply.server is not None and len(self._followers) < self._replicas:
+            if isinstance(reply, Picked) and reply.server is not None and len(self._followers) < self._followers_wanted:
                 return ([], []) if reply.server.id in self._followers else (self._link(reply.server, now_ms), [])
             return [], []
         if self._asked is None or not isinstance(request, SetInSync) or request.version != self._asked.version:
@@ -557,7 +584,7 @@ class Replication:
                 verdicts += said
         return [*commands, *self._settle()], verdicts
 
-    def unanswered(self, request: DnsRequest) -> Result:
+    def unanswered(self, request: NameRequest) -> Result:
         """zdns was not asked after all, or is silent."""
         if isinstance(request, Pick):
             self._picking = False
@@ -615,7 +642,7 @@ class Replication:
         listed = [server.id for server in self._record.in_sync if self._may_stay(server.id)]
         able = [f.server.id for f in self._followers.values() if f.phase is Phase.COPYING and self._has_all(f)]
         ids = list(dict.fromkeys((*listed, *able)))
-        count = max(self._replicas, 1 if self._target in ids else 0)
+        count = max(self._followers_wanted, 1 if self._target in ids else 0)
         if self._probe_is_due() or self._target not in ids:
             # The target comes first, so that the others make room for it.
             ids.sort(key=lambda id_: id_ != self._target)
@@ -651,7 +678,7 @@ class Replication:
     def _recruit(self, now_ms: int) -> list[Command]:
         """Have zdns name somebody, as long as there are too few."""
         self._left_out = {id_: until_ms for id_, until_ms in self._left_out.items() if until_ms > now_ms}
-        if self._picking or len(self._followers) >= self._replicas or now_ms < self._pick_at_ms:
+        if self._picking or len(self._followers) >= self._followers_wanted or now_ms < self._pick_at_ms:
             return []
         self._picking, self._pick_at_ms = True, now_ms + limits.RECRUIT_MS
         exclude = (*self._followers, *self._left_out)[: limits.EXCLUDED_MAX]
@@ -663,13 +690,14 @@ class Replication:
             return []
         pair, link = self._new_pair(), self._new_link()
         self._followers[server.id] = _Follower(server, pair, link, Phase.LINKING, now_ms, now_ms)
-        ask = LinkAsk(limits.PROTOCOL, self._service, pair, self._me)
-        return [OpenLink(link, LinkKind.ROOM_CONNECT, server.router[0]), Send(link, ask)]
+        ask = LinkAsk(limits.PROTOCOL, self._service, pair, self._me, self._permit())
+        return [OpenLink(link, LinkKind.ROOM_CONNECT, server.router[0], key=server.key), Send(link, ask)]
 
     def _open_pair(self, follower: _Follower, endpoint: str, now_ms: int) -> list[Command]:
         closed = CloseLink(follower.link)
         line = Line(self._new_link(), follower.pair, follower.server)
-        return [closed, OpenLink(line.link, LinkKind.COPY_CONNECT, endpoint), *self._follow(line, now_ms)]
+        opened = OpenLink(line.link, LinkKind.COPY_CONNECT, endpoint, key=follower.server.key)
+        return [closed, opened, *self._follow(line, now_ms)]
 
     def _follow(self, line: Line, now_ms: int) -> list[Command]:
         """Ask the other end of a line to follow."""
@@ -726,7 +754,7 @@ class Replication:
     def _await(self, follower: _Follower) -> None:
         """Under steady load a follower is always a little behind, until what is committed waits for it."""
         listed = [server.id for server in self._record.in_sync if server.id != self._me.id]
-        is_wanted = len(listed) < self._replicas or follower.server.id == self._target
+        is_wanted = len(listed) < self._followers_wanted or follower.server.id == self._target
         # One that has what there was a sign of life ago is quick enough to be waited for.
         if follower.phase is Phase.COPYING and is_wanted and follower.have >= self._ticked_head:
             follower.is_awaited = True

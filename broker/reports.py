@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from wire import limits
 from wire.errors import RefusalCode
+from wire.identity import Credentials
 from wire.messages import ServerInfo
 
 
@@ -11,7 +12,9 @@ from wire.messages import ServerInfo
 class ServerOptions:
     """What a server half is told at its start. `term_ms` 0: hands over only when asked to.
 
-    `replicas`: followers that are wanted; `ephemeral`: the history is in memory only.
+    `replicas`: followers that are wanted; `ephemeral`: the history is in memory only. `credentials`: what makes it a
+    participant of a closed network; None: of an open one. `permit`: what zdns gave it before. `flood_per_s`: posts a
+    second that are taken of one member, more in a burst; 0: any number.
     """
 
     service: str
@@ -24,6 +27,14 @@ class ServerOptions:
     fresh: bool = False
     replicas: int = limits.REPLICAS
     ephemeral: bool = False
+    credentials: Credentials | None = None
+    permit: bytes = b""
+    flood_per_s: float = 0
+
+    @property
+    def key(self) -> str:
+        """Its public key; empty on an open network."""
+        return "" if self.credentials is None else self.credentials.keys.public
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,13 @@ class NoZdns:
     """Reported when zdns has been silent for a whole deadline and this server was never registered."""
 
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """Reported when zdns has admitted this server's key; `permit` shows it the next time."""
+
+    permit: bytes
 
 
 @dataclass(frozen=True, slots=True)

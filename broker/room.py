@@ -5,14 +5,16 @@ What one turn of the loop brought is committed together: one block, one `Publish
 """
 
 import enum
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from broker.history import History
 from broker.keeper import Keeper
 from broker.parking import Parking
-from wire import limits, names
+from wire import identity, limits, names
 from wire.errors import RefusalCode
+from wire.flood import FloodGate
 from wire.messages import (
     Acked,
     AskMembers,
@@ -74,6 +76,8 @@ class _Seat:
     session: str
     route: bytes
     deadline_ms: int
+    flood: FloodGate
+    flood_told_ms: int = -limits.FLOOD_TOLD_MS
 
 
 @dataclass(slots=True)
@@ -112,6 +116,8 @@ class Room:
         state: RoomState,
         now_ms: int,
         utc_offset_ms: int,
+        key_of: Callable[[bytes], str] = lambda _route: "",
+        flood_per_s: float = 0,
     ) -> None:
         """Begin with what a predecessor had, or with nothing.
 
@@ -119,6 +125,8 @@ class Room:
             committed: up to which seq of `history` it is known to be so; what follows will be.
             keeper: reads what is not in memory.
             utc_offset_ms: added to the monotonic time gives the wall clock that entries are labelled with.
+            key_of: the public key with which a route has said hello; empty on an open network.
+            flood_per_s: posts a second that are taken of one member; 0: any number.
         """
         self.service = service
         self.server = server
@@ -138,6 +146,9 @@ class Room:
         self._seats: dict[str, _Seat] = {}
         self._by_route: dict[bytes, _Seat] = {}
         self._by_nick: dict[str, _Seat] = {}
+        self._key_of = key_of
+        self._flood_per_s = flood_per_s
+        self._owners: OrderedDict[str, str] = OrderedDict(state.owners)  # fingerprints by nick, as nicks are compared
         # What a dead server had sent and perhaps not committed is committed by us, and acknowledged if its author asks.
         self._uncommitted: deque[_Author] = deque(
             _Author(entry.author, entry.session, entry.counter)
@@ -151,7 +162,8 @@ class Room:
         self._listening_since_ms = now_ms
         for index, member in enumerate(state.members):
             silent_ms = state.silent_ms[index] if index < len(state.silent_ms) else 0
-            self._seat(_Seat(member, "", b"", now_ms + max(0, limits.MEMBER_DEADLINE_MS - silent_ms)))
+            deadline_ms = now_ms + max(0, limits.MEMBER_DEADLINE_MS - silent_ms)
+            self._seat(_Seat(member, "", b"", deadline_ms, FloodGate(flood_per_s)))
 
     # --- what the core asks ---
 
@@ -183,7 +195,18 @@ class Room:
             silent_ms=tuple(max(0, now_ms - at_ms) for at_ms in heard_at_ms),
             topic=self.topic,
             topic_by=self.topic_by,
+            owners=tuple(self._owners.items()),
         )
+
+    def ban(self, banned: Container[str]) -> list[Command]:
+        """Whoever has one of these fingerprints is out, and is told so."""
+        commands: list[Command] = []
+        for seat in [seat for seat in self._seats.values() if identity.owner(seat.member.peer) in banned]:
+            if seat.route:
+                refused = Refused(0, RefusalCode.BANNED, "whoever runs zdns has banned this key")
+                commands.append(Send(ROOM, refused, seat.route))
+            self._unseat(seat, ChangeKind.LEFT)
+        return [*commands, *self._tell_changes()]
 
     def commit_to(self, seq: int) -> list[Command]:
         """Entries up to `seq` are safe: acknowledge them, and publish them if the gate is open."""
@@ -331,6 +354,7 @@ class Room:
         if holder is not None and holder.member.peer != hello.peer:
             why = f"this connection is {holder.member.nick}'s; each participant has one of its own"
             return [Send(ROOM, Refused(0, RefusalCode.BUSY, why), route)]
+        key = self._key_of(route)
         seat = self._seats.get(hello.peer)
         if seat is not None:
             self._by_route.pop(seat.route, None)
@@ -343,9 +367,9 @@ class Room:
             if len(self._seats) >= limits.MEMBERS_MAX:
                 why = f"the room is full: {limits.MEMBERS_MAX} are in"
                 return [Send(ROOM, Refused(0, RefusalCode.FULL, why), route)]
-            nick = self._nick_for(hello)
+            nick = self._nick_for(hello, key)
             if nick is None:
-                why = f"the name {hello.nick!r} is taken in {self.service}; try another one with --name"
+                why = f"the name {hello.nick!r} {self._why_taken(hello.nick)}; try another one with --name"
                 return [Send(ROOM, Refused(0, RefusalCode.NAME_TAKEN, why), route)]
             member = Member(
                 peer=hello.peer,
@@ -354,8 +378,12 @@ class Room:
                 server=hello.server,
                 since_ms=now_ms + self._utc_offset_ms,
                 away=hello.away,
+                key=key,
             )
-            seat = self._seat(_Seat(member, hello.session, route, now_ms + limits.MEMBER_DEADLINE_MS))
+            if hello.keeps_key and not hello.guest:
+                self._own(nick, key)
+            flood = FloodGate(self._flood_per_s)
+            seat = self._seat(_Seat(member, hello.session, route, now_ms + limits.MEMBER_DEADLINE_MS, flood))
             self._by_route[route] = seat
             self._note(ChangeKind.JOINED, member)
         return self._tell_changes() + self._welcome(seat, hello)
@@ -378,16 +406,38 @@ class Room:
         )
         return [Send(ROOM, welcome, seat.route)]
 
-    def _nick_for(self, hello: Hello) -> names.Nick | None:
+    def _nick_for(self, hello: Hello, key: str) -> names.Nick | None:
         nick = names.check_nick(hello.nick)
-        if names.nick_key(nick) not in self._by_nick:
+        if self._is_free(nick, key):
             return nick
         if hello.nick_fixed:
             return None
         number = 2
-        while names.nick_key(names.nick_with_suffix(nick, number)) in self._by_nick:
+        while not self._is_free(names.nick_with_suffix(nick, number), key):
             number += 1
         return names.nick_with_suffix(nick, number)
+
+    def _is_free(self, nick: str, key: str) -> bool:
+        """Nobody here is called so, and the nick is not kept for somebody else."""
+        return names.nick_key(nick) not in self._by_nick and not self._is_anothers(nick, key)
+
+    def _is_anothers(self, nick: str, key: str) -> bool:
+        mark = identity.fingerprint(key)
+        return self._owners.get(names.nick_key(nick), mark) != mark
+
+    def _why_taken(self, nick: str) -> str:
+        if names.nick_key(nick) in self._by_nick:
+            return f"is taken in {self.service}"
+        return f"belongs to another key in {self.service} ({identity.shown(self._owners[names.nick_key(nick)])})"
+
+    def _own(self, nick: str, key: str) -> None:
+        """The nick belongs to this key from now on."""
+        if not key:
+            return
+        self._owners[names.nick_key(nick)] = identity.fingerprint(key)
+        self._owners.move_to_end(names.nick_key(nick))
+        while len(self._owners) > limits.NICKS_OWNED_MAX:
+            self._owners.popitem(last=False)
 
     def _posts(self, seat: _Seat, posts: Posts, now_ms: int) -> list[Command]:
         peer, session = seat.member.peer, seat.session
@@ -405,6 +455,8 @@ class Room:
             refusal = self._refuse_text(text)
             if refusal is not None:
                 return [Send(ROOM, refusal, seat.route)]
+            if not seat.flood.passes(now_ms):
+                return self._too_fast(seat, now_ms)
             self.history.append(
                 Entry(
                     seq=self.history.head + 1,
@@ -421,6 +473,14 @@ class Room:
         if again:
             return [Send(ROOM, Acked(again[0][0], tuple(seq for _, seq in again)), seat.route)]
         return []
+
+    def _too_fast(self, seat: _Seat, now_ms: int) -> list[Command]:
+        """What came too fast is not taken. Its author sends it again, as whatever is not acknowledged."""
+        if now_ms - seat.flood_told_ms < limits.FLOOD_TOLD_MS:
+            return []
+        seat.flood_told_ms = now_ms
+        why = f"{self.service} takes {self._flood_per_s:g} posts a second of each member; what is more waits its turn"
+        return [Send(ROOM, Refused(0, RefusalCode.FLOOD, why), seat.route)]
 
     def _refuse_text(self, text: str) -> Refused | None:
         size = len(text.encode())
@@ -477,9 +537,11 @@ class Room:
         except ValueError as error:
             return Refused(ask, RefusalCode.BAD_NAME, str(error))
         holder = self._by_nick.get(names.nick_key(nick))
-        if holder is not None and holder is not seat:
-            return Refused(ask, RefusalCode.NAME_TAKEN, f"the name {nick!r} is taken in {self.service}")
+        if (holder is not None and holder is not seat) or self._is_anothers(nick, seat.member.key):
+            return Refused(ask, RefusalCode.NAME_TAKEN, f"the name {nick!r} {self._why_taken(nick)}")
         was = seat.member.nick
+        if self._owners.get(names.nick_key(was)) == identity.fingerprint(seat.member.key):
+            self._own(nick, seat.member.key)
         del self._by_nick[names.nick_key(was)]
         self._by_nick[names.nick_key(nick)] = seat
         self._change(seat, ChangeKind.RENAMED, _with(seat.member, nick=nick), was)

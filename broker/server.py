@@ -15,6 +15,7 @@ from broker.core import ServerCore
 from broker.disk import CLOSE_MS, Disk
 from broker.reports import (
     HostName,
+    LetIn,
     Listening,
     NoZdns,
     Relieved,
@@ -30,6 +31,7 @@ from runtime.driver import Driver
 from wire import limits
 from wire.errors import RefusalCode
 from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_OK, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_VERSION
+from wire.identity import Credentials
 from wire.step import Asked, Stopping
 
 log = logging.getLogger("relevo.server")
@@ -49,7 +51,8 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     `event`: listening (with `id`), serving or relieved (with `epoch`), granted (zdns has told of this `epoch`, whoever
     serves in it), leaving (there is progress with the handover that comes before the end), disk_failed (what this
     server holds of the history is in memory only; with a sentence), history_damaged (what an earlier run left is not
-    used; with a sentence), failed (with the exit `code` and a sentence).
+    used; with a sentence), admitted (zdns has let it in, and gave it this `permit`), failed (with the exit `code` and a
+    sentence).
     """
 
     event: str
@@ -57,6 +60,7 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: int = 0
     code: int = 0
     message: str = ""
+    permit: bytes = b""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -64,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     `server_id`: unless it goes on with a history that was another server's. `data_dir`: histories are in a folder of
     it; None: in memory only. `holder`: the nick under which they are found again, which stays when the host is renamed;
-    empty: `name`.
+    empty: `name`. `credentials`, `permit`: as in `ServerOptions`; they go over a pipe that nobody else reads.
     """
 
     service: str
@@ -82,6 +86,14 @@ class Settings(msgspec.Struct, frozen=True):
     data_dir: str | None = None
     holder: str = ""
     replicas: int = limits.REPLICAS
+    credentials: Credentials | None = None
+    permit: bytes = b""
+    flood_per_s: float = limits.FLOOD_POSTS_PER_S
+
+    @property
+    def key(self) -> str:
+        """Its public key; empty on an open network."""
+        return "" if self.credentials is None else self.credentials.keys.public
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -154,11 +166,15 @@ class ServerHalf:
             fresh=settings.fresh,
             replicas=settings.replicas,
             ephemeral=self._disk is None,
+            credentials=settings.credentials,
+            permit=settings.permit,
+            flood_per_s=settings.flood_per_s,
         )
         return Driver(
             ServerCore(options, restored),
             bind_host=settings.bind_host,
             advertise_host=settings.advertise_host,
+            keys=settings.credentials.keys if settings.credentials is not None else None,
             on_report=self._reported,
         )
 
@@ -176,6 +192,7 @@ class ServerHalf:
             deliver=self._disk_said,
             on_damage=lambda sentence: self._tell_of_disk(HISTORY_DAMAGED, sentence),
             failed=self._disk_broke,
+            key=settings.key,
         )
 
     async def _restored(self) -> Restored | None:
@@ -226,6 +243,8 @@ class ServerHalf:
                 self._tell(Notice("relieved", epoch=epoch))
             case RoleGranted(epoch):
                 self._tell(Notice("granted", epoch=epoch))
+            case LetIn(permit):
+                self._tell(Notice("admitted", permit=permit))
             case StillLeaving():
                 self._tell(Notice("leaving"))
             case TurnedAway(code, message):

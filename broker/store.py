@@ -86,29 +86,31 @@ class HistoryStore:
     # --- making, opening, closing ---
 
     @classmethod
-    def create(cls, folder: Path, service: str, log: str, server_id: str) -> "HistoryStore":
+    def create(cls, folder: Path, service: str, log: str, server_id: str, notes: bytes = b"") -> "HistoryStore":
         """Make an empty store at `folder`, which must not exist, and hold it.
 
         Raises:
             HistoryInUse: there is one already.
             StoreFailed: it cannot be made.
         """
-        state = State(0, service, log, server_id, 0, 0, Chain(log).digest(), sum_of(b""))
+        state = State(0, service, log, server_id, 0, 0, Chain(log).digest(), sum_of(notes))
         try:
             with store_folder.draft(folder) as (place, tally):
-                Tally(0, store_file.make(place / HISTORY, state, b"")).save(tally)
+                Tally(0, store_file.make(place / HISTORY, state, notes)).save(tally)
         except sqlite3.Error as error:
             raise trouble(folder, "could not be made", error) from error
         return cls._held(folder, tally)
 
     @classmethod
-    def create_for(cls, data_dir: Path, service: str, nick: str, log: str, server_id: str) -> "HistoryStore":
+    def create_for(
+        cls, data_dir: Path, service: str, nick: str, log: str, server_id: str, notes: bytes = b""
+    ) -> "HistoryStore":
         """Make an empty store where `store_folder.find` will find it. Raises StoreFailed."""
         parent = store_folder.folder_for(data_dir, service)
         try:
             for folder in store_folder.free_folders(data_dir, service, nick):
                 with contextlib.suppress(HistoryInUse):  # somebody of the same name took it just now: the next one
-                    return cls.create(folder, service, log, server_id)
+                    return cls.create(folder, service, log, server_id, notes)
         except OSError as error:  # one may not even look
             raise failed(parent, "could not be made", error) from error
         raise StoreFailed(f"{parent} holds {store_folder.STORES_MAX} histories of {nick}: delete some")

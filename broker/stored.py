@@ -116,10 +116,14 @@ StoreEvent = Opened | NotOpened | Written | NotWritten | NotSynced | Broke
 
 @dataclass(frozen=True, slots=True)
 class MakeStore:
-    """Order to the disk: make an empty store for the history `log`. What was opened or made before is dropped."""
+    """Order to the disk: make an empty store for the history `log`. What was opened or made before is dropped.
+
+    `notes`: what it says from its first moment on.
+    """
 
     store: int
     log: str
+    notes: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

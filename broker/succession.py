@@ -53,7 +53,7 @@ class Succession:
         self.phase, self._link = Phase.PROBING, self._new_link()
         return [
             *calmed,
-            OpenLink(self._link, LinkKind.ROOM_CONNECT, leader.router[0]),
+            OpenLink(self._link, LinkKind.ROOM_CONNECT, leader.router[0], key=leader.key),
             Send(self._link, Ping(1)),
             StartTimer(PROBE, limits.PROBE_MS),
         ]

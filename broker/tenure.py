@@ -10,8 +10,8 @@ from wire.messages import (
     Claim,
     ClaimKind,
     DnsReply,
-    DnsRequest,
     Granted,
+    NameRequest,
     NameState,
     Record,
     Refused,
@@ -28,7 +28,7 @@ CLAIM = "tenure.claim"
 FRESH_WAIT_LEASES = 4
 
 # Asks zdns one thing; the answer comes back through `Tenure.answered`.
-Ask = Callable[[DnsRequest], list[Command]]
+Ask = Callable[[NameRequest], list[Command]]
 
 
 class Phase(enum.Enum):
@@ -80,7 +80,21 @@ class Tenure:
         new_log: Callable[[], str],
         held: Callable[[], str],
         ask: Ask,
+        door: Callable[[], int] = lambda: 0,
+        behind: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Settle what it is about, and whom it asks.
+
+        Args:
+            service: the name.
+            serve_first: claim it without letting anybody else go first.
+            fresh: give up a history that nobody here holds.
+            new_log: makes the name of a new history.
+            held: the log of the history this server has all of, or nothing.
+            ask: asks zdns.
+            door: the number of what zdns told last of whom to let in.
+            behind: whether what this server has on disk lacks something of what zdns thinks it has.
+        """
         self.phase = Phase.OUTSIDE
         self.record: Record | None = None
         self.state = NameState.FREE
@@ -93,6 +107,8 @@ class Tenure:
         self._new_log = new_log
         self._held = held
         self._ask = ask
+        self._door = door
+        self._behind = behind
         self._server: ServerInfo | None = None
         self._waiting_to_claim = False
         self._pending: Claim | None = None
@@ -116,7 +132,7 @@ class Tenure:
             self._fresh_until_ms = now_ms + FRESH_WAIT_LEASES * self.lease_ms
         # Whoever holds a copy tells under which record: zdns may have lost it.
         record = self.record if self._held() else None
-        return self._ask(Register(0, limits.PROTOCOL, self._service, server, record))
+        return self._ask(Register(0, limits.PROTOCOL, self._service, server, record, self._door(), self._behind()))
 
     def hold(self, record: Record) -> None:
         """The role is ours now; called when the server begins to serve."""
@@ -155,7 +171,7 @@ class Tenure:
         if self._server is None or self._is_renewing:
             return []
         self._is_renewing = True
-        return self._ask(Renew(0, self._service, self._server.id, self._held()))
+        return self._ask(Renew(0, self._service, self._server.id, self._held(), self._door(), self._behind()))
 
     def claim_failover(self, *, unreachable: bool, from_disk: bool) -> list[Command]:
         """Ask for the role of the active server: it is gone, and we are in sync."""
@@ -167,7 +183,7 @@ class Tenure:
 
     # --- learning ---
 
-    def answered(self, request: DnsRequest, reply: DnsReply, now_ms: int) -> tuple[list[Command], list[Verdict]]:
+    def answered(self, request: NameRequest, reply: DnsReply, now_ms: int) -> tuple[list[Command], list[Verdict]]:
         """zdns answered a Register, Renew or Claim."""
         self._is_renewing = self._is_renewing and not isinstance(request, Renew)
         match reply:
@@ -179,6 +195,8 @@ class Tenure:
             case Refused(_, RefusalCode.NOT_REGISTERED):
                 assert self._server is not None
                 return self.register(self._server, now_ms), []
+            case Refused(_, (RefusalCode.BANNED | RefusalCode.BAD_TICKET | RefusalCode.NOT_YOURS) as code, message):
+                return [], [TurnedAway(code, message)]
             case Refused(_, (RefusalCode.VERSION | RefusalCode.BAD_NAME) as code, message) if not self._held():
                 return [], [TurnedAway(code, message)]
             case Refused(_, RefusalCode.BUSY) if isinstance(request, Claim) and request.kind is ClaimKind.FIRST:
@@ -192,7 +210,7 @@ class Tenure:
             case _:
                 return self.unanswered(request), []
 
-    def unanswered(self, request: DnsRequest) -> list[Command]:
+    def unanswered(self, request: NameRequest) -> list[Command]:
         """zdns was silent, or would not register us now; what is repeated anyway is left to its timer."""
         self._is_renewing = self._is_renewing and not isinstance(request, Renew)
         if isinstance(request, Register):

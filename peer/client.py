@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 
 from broker.server import Settings
-from peer import intents, notices
-from peer.engine import Engine, EngineOptions
+from peer import access, intents, notices
+from peer.engine import Engine, EngineOptions, Met, PermitGiven
 from peer.outbox import Write
 from peer.outbox_store import OutboxStore, claim
 from peer.participant import HostedServer
 from runtime import process
 from runtime.driver import Driver
-from wire import limits
+from wire import identity, limits
 from wire.errors import RelevoError
 from wire.exits import EXIT_INTERNAL, EXIT_OK, EXIT_UNAVAILABLE
 from wire.names import DEFAULT_SERVICE, ServerId, check_nick, check_service
@@ -92,7 +92,8 @@ class Client:
         self,
         *,
         service: str = DEFAULT_SERVICE,
-        dns: str | Sequence[str] = f"localhost:{limits.DNS_PORT}",
+        dns: str | Sequence[str] | None = None,
+        ticket: str | None = None,
         name: str | None = None,
         guest: bool = False,
         serve: bool = True,
@@ -103,6 +104,7 @@ class Client:
         fresh: bool = False,
         since: int | None = None,
         flood: float = limits.FLOOD_POSTS_PER_S,
+        room_flood: float | None = None,
         patient: bool = False,
         bind: str | None = None,
         data_dir: str | Path | None = None,
@@ -114,13 +116,16 @@ class Client:
 
         Args:
             service: the room's name.
-            dns: HOST:PORT of zdns; several, in one string with commas or as a sequence, are tried in turn.
+            dns: HOST:PORT of zdns; several, in one string with commas or as a sequence, are tried in turn. None: the
+                one of this machine, or the one whose ticket was used last.
+            ticket: what `relevo ticket` prints where zdns runs; needed once, and only on another machine than that.
             name: the nick. None: the account's name, with a suffix if it is taken; a given one is refused if taken.
             guest: read and post without being listed or counted; a guest never serves.
             serve: have a server half, a child process, that takes its turn at serving.
             serve_first, min_n, term_s, replicas, fresh: as the options of `relevo chat`.
             since: show the messages from this seq on; None: the newest page of the history.
             flood: posts a second this client lets through; 0: any number.
+            room_flood: posts a second that its server half takes of each member, while it serves; None: as `flood`.
             patient: without zdns, or without anybody who may serve, say so in a `Fault` and go on looking until there
                 is one, however long that takes; otherwise the chat ends then.
             bind: own IP that others connect to; None: the one from which zdns is reached, bound on all.
@@ -134,20 +139,33 @@ class Client:
 
         Raises:
             ValueError: a name, an address or a number that cannot be.
+            AccessError: the ticket is none.
+            SecretFileError: a file of keys or tickets is damaged, or others can read it.
         """
         if min_n < 0 or min_n > limits.MEMBERS_MAX:
             raise ValueError(f"min_n is between 0 and {limits.MEMBERS_MAX}, not {min_n}")
         if replicas < 0 or replicas > limits.REPLICAS_MAX:
             raise ValueError(f"replicas is between 0 and {limits.REPLICAS_MAX}, not {replicas}")
-        if term_s < 0 or flood < 0:
-            raise ValueError("term_s and flood are not negative")
-        self._addresses = _addresses(dns)
+        if term_s < 0 or flood < 0 or (room_flood or 0) < 0:
+            raise ValueError("term_s, flood and room_flood are not negative")
+        self._data_dir = None if data_dir is None or ephemeral else Path(data_dir).absolute()
+        nick = check_nick(name) if name is not None else _account_nick("guest" if guest else "anon")
+        self._access = access.find(
+            data_dir=process.data_dir() if data_dir is None else Path(data_dir).absolute(),
+            name=nick,
+            dns=None if dns is None else _addresses(dns),
+            ticket=ticket,
+            ephemeral=self._data_dir is None,
+            waits=not guest,
+        )
+        self._addresses = _addresses(self._access.dns)
         self._endpoints = tuple(f"tcp://{address}" for address in self._addresses)
         self._bind = bind
         self._log_file = None if log_file is None else Path(log_file)
         self._log_level = log_level
         serves = serve and not guest
-        nick = check_nick(name) if name is not None else _account_nick("guest" if guest else "anon")
+        credentials = self._access.credentials
+        key = "" if credentials is None else credentials.keys.public
         self._options = EngineOptions(
             service=check_service(service),
             dns=self._endpoints,
@@ -155,17 +173,21 @@ class Client:
             nick_fixed=name is not None,
             guest=guest,
             serves=serves,
-            server_id=secrets.token_hex(16) if serves else "",
+            server_id=identity.make_id(key, secrets.token_hex(16)) if serves else "",
             min_n=min_n,
             since=since,
             flood_per_s=flood,
             fresh=fresh,
             patient=patient,
+            credentials=credentials,
+            permit=self._access.permit,
+            keeps_key=self._data_dir is not None,
+            known=self._access.met(check_service(service)),
         )
-        self._data_dir = None if data_dir is None or ephemeral else Path(data_dir).absolute()
         self._outbox_dir = None if self._data_dir is None or guest else self._data_dir / "outbox"
         self._store: OutboxStore | None = None
         self._keeps_posts = False
+        self._room_flood = flood if room_flood is None else room_flood
         self._serve_first = serve_first
         self._term_ms = round(term_s * 1000)
         self._replicas = replicas
@@ -183,6 +205,16 @@ class Client:
         self._running: asyncio.Task[None] | None = None
 
     # --- life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def dns(self) -> tuple[str, ...]:
+        """Where zdns is asked, "host:port" each."""
+        return self._addresses
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is encrypted, as zdns was started with --open."""
+        return self._options.credentials is None
 
     @property
     def name(self) -> str:
@@ -213,7 +245,11 @@ class Client:
         bind_host = self._bind or "0.0.0.0"
         self._open_outbox()
         self._driver = Driver(
-            Engine(self._options), bind_host=bind_host, advertise_host=advertise_host, on_report=self._reported
+            Engine(self._options),
+            bind_host=bind_host,
+            advertise_host=advertise_host,
+            keys=self._options.credentials.keys if self._options.credentials is not None else None,
+            on_report=self._reported,
         )
         self._driver.start()
         if self._options.serves:
@@ -372,11 +408,19 @@ class Client:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def _reported(self, notice: notices.AnyNotice | Write) -> None:
-        if isinstance(notice, Write):
-            if self._store is not None:
-                self._store.write(notice)
-            return
+    def _reported(self, notice: notices.AnyNotice | Write | PermitGiven | Met) -> None:
+        match notice:
+            case Write():
+                if self._store is not None:
+                    self._store.write(notice)
+                return
+            case PermitGiven(permit):
+                self._access.keep_permit(permit)
+                self._access.proved()
+                return
+            case Met(known):
+                self._access.keep_met(self._options.service, known)
+                return
         if self._bye is not None:
             return
         notice = self._settle(notice)
@@ -481,6 +525,9 @@ class Client:
             data_dir=None if self._data_dir is None else str(self._data_dir),
             holder=self._options.nick,
             replicas=self._replicas,
+            credentials=self._options.credentials,
+            permit=self._options.permit,
+            flood_per_s=self._room_flood,
         )
 
     def _server_listens(self, server_id: str) -> None:

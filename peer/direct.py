@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import UNSET
 
 from peer.notices import Private
-from wire import limits
+from wire import identity, limits
 from wire.errors import InvariantViolated
 from wire.messages import (
     CallUp,
@@ -57,6 +57,7 @@ NO_ANSWER = "no answer"
 TOO_MANY_TALKS = "too many talks"
 TOO_LONG = "too long"
 TO_ONESELF = "that is you"
+FALSE_KEY = "the server told of a key that is not theirs"
 LEFT = "you left before it arrived"
 
 _NO_LINK = LinkId("")
@@ -114,6 +115,7 @@ class _Talk:
 
     peer: str
     nick: str
+    key: str  # no other key may be at the other end; empty on an open network
     binds: bool
     phase: Phase = Phase.CLOSED
     generation: int = 0  # of the link opened last
@@ -147,7 +149,9 @@ class Direct:
     A text that failed with NO_ANSWER or LEFT may have arrived all the same; one that is `delivered` was shown, once.
     """
 
-    def __init__(self, peer: str, session: str, nick: str = "") -> None:
+    def __init__(self, peer: str, session: str, nick: str = "", *, is_open: bool = True) -> None:
+        """`is_open`: on a network where nobody has a key."""
+        self._is_open = is_open
         self._peer = peer
         self._session = session
         self._nick = nick
@@ -177,6 +181,9 @@ class Direct:
         if to.peer == self._peer:
             self._say(new, to.nick, "failed", TO_ONESELF)
             return self._take()
+        if not self._is_genuine(to):
+            self._say(new, to.nick, "failed", FALSE_KEY)
+            return self._take()
         talk = self._talk(to)
         if len(text.encode()) > limits.TEXT_BYTES_MAX:
             self._say(new, talk.nick, "failed", TOO_LONG)
@@ -197,7 +204,7 @@ class Direct:
 
     def called(self, sender: Member, call_up: CallUp, now_ms: int) -> Steps:
         """`sender` calls me up, says the active server."""
-        if sender.peer == self._peer or call_up.generation > _GENERATIONS_MAX:
+        if sender.peer == self._peer or call_up.generation > _GENERATIONS_MAX or not self._is_genuine(sender):
             return self._take()
         binds = self._peer < sender.peer
         if binds and call_up.kind is CallUpKind.RING:
@@ -312,7 +319,7 @@ class Direct:
         talk.link = LinkId(f"{_LINKS}{self._links_opened}")
         talk.opened_ms = now_ms
         self._peers[talk.link] = talk.peer
-        self._commands.append(OpenLink(talk.link, kind, endpoint))
+        self._commands.append(OpenLink(talk.link, kind, endpoint, key=talk.key))
 
     def _ring(self, talk: _Talk) -> None:
         self._commands.append(CallOut(talk.peer, CallUp(CallUpKind.RING, talk.generation + 1)))
@@ -493,6 +500,10 @@ class Direct:
             self._hang_up(min(idle, key=lambda talk: talk.used_ms))
         return bool(idle)
 
+    def _is_genuine(self, member: Member) -> bool:
+        """Whether a member is told of with the key that its id names. Whoever serves could tell us another one."""
+        return self._is_open or (bool(member.key) and identity.belongs(member.peer, member.key))
+
     # --- small things ----------------------------------------------------------------------------------------------
 
     def _talk(self, member: Member) -> _Talk:
@@ -502,7 +513,9 @@ class Direct:
                 # What is forgotten is a generation; the other end tells us its own when it knows a higher one.
                 closed = [talk.peer for talk in self._talks.values() if talk.phase is Phase.CLOSED]
                 del self._talks[closed[0]]  # at most TALKS_MAX are not closed
-            talk = self._talks[member.peer] = _Talk(member.peer, member.nick, binds=self._peer < member.peer)
+            talk = self._talks[member.peer] = _Talk(
+                member.peer, member.nick, member.key, binds=self._peer < member.peer
+            )
         talk.nick = member.nick
         return talk
 

@@ -5,12 +5,13 @@ behind it looks at epochs or links again. Order within one event: the session, t
 requests, then the private talks.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from peer.acquaintances import Acquaintances
 from peer.direct import NO_ANSWER, NOT_HERE, CallOut, Direct
 from peer.direct import Steps as DirectSteps
 from peer.intents import (
@@ -51,17 +52,19 @@ from peer.notices import (
     Topic,
 )
 from peer.notices import Message as MessageNotice
-from peer.outbox import Committed, FloodGate, Kept, Outbox, text_fault
+from peer.outbox import Committed, Kept, Outbox, text_fault
 from peer.outbox import Dropped as DroppedPost
 from peer.requests import BadRequest, Query, Request, Requests, status_notice, wish_of
 from peer.roster import Roster, member_lines
 from peer.schedule import Schedule
 from peer.session import Happening, Heard, Joined, Look, Orphaned, Outdated, Phase, Rejected, Session, Unserved
 from peer.timeline import FetchRange, HistoryQuery, SearchQuery, Shown, Timeline, post_id
-from wire import limits, names
+from wire import identity, limits, names
 from wire import messages as wire_messages
 from wire.errors import RefusalCode
 from wire.exits import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_VERSION
+from wire.flood import FloodGate
+from wire.identity import Credentials
 from wire.messages import (
     Acked,
     AskMembers,
@@ -75,6 +78,7 @@ from wire.messages import (
     Heartbeat,
     Hello,
     Located,
+    Member,
     MembersAre,
     Message,
     Opened,
@@ -95,6 +99,7 @@ from zdns.lookup import Answered, Lookup, Outcome
 _REQUESTS_TIMER = "requests.retry"
 _FROM_MEMORY = "the chat goes on, but what has not got through is lost if this program is killed"
 _SENT_BEFORE = "dropped, so not sent again; it was sent before, and may be posted all the same"
+_PERMITS_REFUSED_MAX = 3  # in a row; zdns may have changed its mind while we were on the way
 _RELAYS_REMEMBERED = limits.TALKS_MAX  # call-ups whose refusal we still know how to take
 
 
@@ -108,6 +113,9 @@ class EngineOptions:
     about to start over a name whose history nobody holds, so that needs no saying. `patient`: when there is no zdns, or
     nobody who may serve, say so and go on looking, instead of leaving. `kept`: what is on disk of the own posts; then
     a Report of a `peer.outbox.Write` is to be written there, and answered by `PostsKept` or `DiskLost`.
+    `credentials`: what makes it a participant of a closed network; None: of an open one. `permit`: what zdns gave it
+    before; a new one is told by a Report of `PermitGiven`. `keeps_key`: its key will be the same next time.
+    `known`: fingerprints by nick, as told by a Report of `Met` before.
     """
 
     service: str
@@ -124,6 +132,29 @@ class EngineOptions:
     fresh: bool = False
     patient: bool = False
     kept: Kept | None = None
+    credentials: Credentials | None = None
+    permit: bytes = b""
+    keeps_key: bool = True
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Its public key; empty on an open network."""
+        return "" if self.credentials is None else self.credentials.keys.public
+
+
+@dataclass(frozen=True, slots=True)
+class PermitGiven:
+    """Reported when zdns has admitted us; with `permit` it does so again, whatever becomes of the room's secret."""
+
+    permit: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Reported when there is news of who has which key: `known` is to be remembered, fingerprints by nick."""
+
+    known: Mapping[str, str]
 
 
 class Engine:
@@ -137,7 +168,10 @@ class Engine:
         self.options = options
         self._service = names.check_service(options.service)
         self._nick = names.check_nick(options.nick)
-        self._lookup = Lookup(options.dns)
+        self._lookup = Lookup(options.dns, options.credentials, options.permit)
+        self._acquaintances = Acquaintances(options.known)
+        self._permit_told = b""
+        self._permits_refused = 0  # in a row
         self._timeline = Timeline(options.page, options.since)
         self._requests = Requests()
         self._schedule = Schedule()
@@ -161,10 +195,12 @@ class Engine:
         """Make what needs to know who we are."""
         kept = self.options.kept
         # Sessions of one peer must never meet, however often it is started.
-        self._peer, self._born_as = kept.peer if kept else nonce, nonce[:16]
+        self._peer = identity.make_id(self.options.key, kept.peer if kept else nonce)
+        self._born_as = nonce[:16]
         self._outbox = Outbox(self._born_as, kept)
         self._roster = Roster(self._peer)
-        self._direct = Direct(self._peer, self._born_as, self._nick)
+        is_open = self.options.credentials is None
+        self._direct = Direct(self._peer, self._born_as, self._nick, is_open=is_open)
         self._session = Session(
             Hello(
                 protocol=limits.PROTOCOL,
@@ -176,6 +212,8 @@ class Engine:
                 guest=self.options.guest,
                 server=self.options.server_id,
                 min_n=self.options.min_n,
+                permit=self._lookup.permit,
+                keeps_key=self.options.keeps_key,
             )
         )
 
@@ -216,6 +254,7 @@ class Engine:
         if self._lookup.owns(event):
             commands, outcomes = self._lookup.handle(event, now_ms)
             self._commands += commands
+            self._note_permit()
             for outcome in outcomes:
                 self._resolved(outcome, now_ms)
         elif self._direct.owns(event):
@@ -230,6 +269,14 @@ class Engine:
                 case _:
                     pass
             self._flush(now_ms)
+
+    def _note_permit(self) -> None:
+        """Show servers what zdns gave us last, and have it kept."""
+        permit = self._lookup.permit
+        if self._lookup.is_admitted and permit != self._permit_told:
+            self._permit_told = permit
+            self._session.hello = msgspec.structs.replace(self._session.hello, permit=permit)
+            self._commands.append(Report(PermitGiven(permit)))
 
     def _report(self, *notices: Notice) -> None:
         self._commands += [Report(notice) for notice in notices]
@@ -298,6 +345,9 @@ class Engine:
             self._follow(*self._session.resolved(outcome.reply, now_ms), now_ms)
         elif self._is_ready:
             self._follow(*self._session.unresolved(now_ms), now_ms)
+        elif outcome.hopeless:
+            self._report(Fault(code=RefusalCode.NOT_ADMITTED.word, message=self._how_to_get_in(outcome.why)))
+            self._end(self._how_to_get_in(outcome.why), EXIT_REFUSED, now_ms)
         else:
             where = ", ".join(endpoint.removeprefix("tcp://") for endpoint in self.options.dns)
             why = (
@@ -310,8 +360,21 @@ class Engine:
             else:
                 self._end(why, EXIT_UNAVAILABLE, now_ms)
 
+    def _how_to_get_in(self, why: str) -> str:
+        if self.options.credentials is None:
+            return f"{why}. Join once with --ticket TICKET, which `relevo ticket` prints where zdns runs"
+        return f"{why}. Ask whoever runs zdns for the present ticket, and join once with --ticket TICKET"
+
     def _rejected(self, refused: Refused, now_ms: int) -> None:
         code, message = refused.code.word, refused.message
+        if refused.code is RefusalCode.NOT_ADMITTED and self._permits_refused < _PERMITS_REFUSED_MAX:
+            self._permits_refused += 1
+            self._lookup.show_ticket_again()  # before it is asked the next time who serves
+            return
+        if refused.code in (RefusalCode.BANNED, RefusalCode.BAD_TICKET):
+            self._report(Fault(code=code, message=message))
+            self._end(message, EXIT_REFUSED, now_ms)
+            return
         if self._is_ready:
             self._fault_once(code, message)
             return
@@ -345,10 +408,12 @@ class Engine:
 
     def _joined(self, joined: Joined, now_ms: int) -> None:
         welcome = joined.welcome
+        self._permits_refused = 0
         is_fresh = self._timeline.log not in ("", welcome.log)
         self._roster.open, self._roster.min_n = welcome.open, welcome.min_n
         changes = [] if welcome.members is None else self._roster.replace(welcome.rev, welcome.members)
         self._roster.topic = Topic(text=welcome.topic, by=welcome.topic_by)
+        self._meet(self._roster.members)
         if joined.first or joined.moved:
             self._schedule.begin()
         if self._outbox.enter(welcome.log) and len(self._outbox) and joined.first:
@@ -449,6 +514,7 @@ class Engine:
             case MembersAre(ask=0):
                 self._members_are(message, now_ms)
             case Relayed(sender, call_up):
+                self._meet([sender])
                 self._talk(self._direct.called(sender, call_up, now_ms))
             case Refused(ask=0, code=code, message=why):
                 self._fault_once(code.word, why)
@@ -474,12 +540,14 @@ class Engine:
         if changes is None:
             self._ask_members(now_ms)
         else:
+            self._meet(change.member for change in changes)
             self._tell_changes(changes, now_ms)
 
     def _members_are(self, answer: MembersAre, now_ms: int) -> None:
         if answer.rev >= self._roster.rev:
             changes = self._roster.replace(answer.rev, answer.members)
             self._roster.topic = Topic(text=answer.topic, by=answer.topic_by)
+            self._meet(self._roster.members)
             self._tell_changes(changes, now_ms)
 
     def _ask_members(self, now_ms: int) -> None:
@@ -670,9 +738,23 @@ class Engine:
             for request in self._requests.requests
         )
         if member is not None and not is_sought:
-            self._talk(self._direct.tell(intent.text, intent.tag, member, now_ms))
+            self._tell_member(intent, member, now_ms)
         else:
             self._ask(intent, Find(0, nick), now_ms)
+
+    def _tell_member(self, intent: Tell, member: Member, now_ms: int) -> None:
+        self._meet([member])
+        if objection := self._acquaintances.objection(member):
+            self._refuse(intent, "key_changed", objection)
+        else:
+            self._talk(self._direct.tell(intent.text, intent.tag, member, now_ms))
+
+    def _meet(self, members: Iterable[Member]) -> None:
+        """Look at the keys of those who are told to be here; a changed one is said once, and loudly."""
+        for change in self._acquaintances.meet(members):
+            self._report(Fault(code="key_changed", message=change.sentence))
+        if self._acquaintances.has_news:
+            self._commands.append(Report(Met(self._acquaintances.known)))
 
     def _request(self, intent: UserIntent, now_ms: int) -> None:
         """What the active server answers."""
@@ -707,8 +789,8 @@ class Engine:
 
     def _answered(self, request: Request, answer: Message, now_ms: int) -> None:
         match request.intent, answer:
-            case Tell(text=text, tag=tag), Located(_, member):
-                self._talk(self._direct.tell(text, tag, member, now_ms))
+            case Tell() as tell, Located(_, member):
+                self._tell_member(tell, member, now_ms)
             case Tell() as tell, Refused(code=code, message=why):
                 self._tell_failed(tell, NOT_HERE if code is RefusalCode.NOT_HERE else why)
             case _, Refused(code=code, message=why):

@@ -97,22 +97,28 @@ class Private(Notice, frozen=True, tag="private"):
 class MemberChanged(Notice, frozen=True, tag="member"):
     """`state`: joined | left | lost | away | back | renamed (then `was` is the old name) | silent | heard.
 
-    `silent`: not heard for a while, so perhaps soon `lost`; `heard`: after all, or again.
+    `silent`: not heard for a while, so perhaps soon `lost`; `heard`: after all, or again. `fingerprint`: of the key of
+    who joined, on a closed network.
     """
 
     name: str
     state: str
     was: str | UnsetType = UNSET
     text: str | UnsetType = UNSET
+    fingerprint: str | UnsetType = UNSET
 
 
 class MemberLine(Struct, frozen=True):
-    """One member in a `MembersList`. `state`: here | away | silent; `since`: UTC milliseconds."""
+    """One member in a `MembersList`. `state`: here | away | silent; `since`: UTC milliseconds.
+
+    `fingerprint`: of its key, 32 hex digits; empty on an open network.
+    """
 
     name: str
     state: str
     serving: bool
     since: int
+    fingerprint: str = ""
 
 
 class MembersList(Notice, frozen=True, tag="members"):

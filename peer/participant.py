@@ -15,7 +15,7 @@ import broker
 from broker.disk import CLOSE_MS
 from broker.server import DISK_EVENTS, Notice, Order, Settings
 from runtime import clock
-from wire import limits
+from wire import identity, limits
 from wire.exits import EXIT_CONFIG, EXIT_REFUSED, EXIT_VERSION
 
 log = logging.getLogger("relevo.participant")
@@ -136,7 +136,10 @@ class HostedServer:
             pause_ms = min(2 * pause_ms, RESTART_MAX_MS)
             # What was asked for at the start was done, or was up to that first one.
             self._settings = msgspec.structs.replace(
-                self._settings, server_id=secrets.token_hex(16), serve_first=False, fresh=False
+                self._settings,
+                server_id=identity.make_id(self._settings.key, secrets.token_hex(16)),
+                serve_first=False,
+                fresh=False,
             )
 
     async def _run_once(self) -> int | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from peer.notices import MemberChanged, MemberLine, Topic, Waiting
+from wire import identity
 from wire.messages import Change, ChangeKind, Member, Presence
 from wire.names import nick_key
 
@@ -132,6 +133,7 @@ def member_lines(members: Sequence[Member], serving: str) -> tuple[MemberLine, .
             state="silent" if member.silent else "here" if member.away is None else "away",
             serving=bool(serving) and member.server == serving,
             since=member.since_ms,
+            fingerprint=identity.fingerprint(member.key),
         )
         for member in members
         if not member.guest
@@ -148,6 +150,8 @@ def _notice(change: Change) -> MemberChanged:
         return MemberChanged(name=name, state=state, was=change.was)
     if change.kind is ChangeKind.AWAY:
         return MemberChanged(name=name, state=state, text=change.member.away or "")
+    if change.kind is ChangeKind.JOINED and change.member.key:
+        return MemberChanged(name=name, state=state, fingerprint=identity.fingerprint(change.member.key))
     return MemberChanged(name=name, state=state)
 
 

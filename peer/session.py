@@ -371,6 +371,9 @@ class Session:
                 if message.code not in _PASSING:
                     self._happenings.append(Rejected(message))
                 self._miss()
+            case Refused(ask=0, code=RefusalCode.BANNED):
+                self._happenings.append(Rejected(message))
+                self._lose()
             case NotServing() if route.welcomed:
                 self._lose()
             case NotServing():
@@ -611,8 +614,8 @@ class Session:
         feed_at = server.feed[self._misses % len(server.feed)]
         # The feed first: what is published between its subscription and the welcome is kept, not missed.
         self._commands += [
-            OpenLink(route.feed, LinkKind.FEED_CONNECT, feed_at, self.hello.service),
-            OpenLink(route.room, LinkKind.ROOM_CONNECT, room_at),
+            OpenLink(route.feed, LinkKind.FEED_CONNECT, feed_at, self.hello.service, key=server.key),
+            OpenLink(route.room, LinkKind.ROOM_CONNECT, room_at, key=server.key),
         ]
         return route
 

@@ -10,13 +10,16 @@ from typing import Any, Protocol, runtime_checkable
 from runtime import clock
 from runtime.links import Counters, Links
 from runtime.timers import Timers
+from wire.identity import KeyPair
 from wire.names import LinkId
 from wire.step import (
+    Allow,
     Asked,
     CloseLink,
     Command,
     Core,
     Event,
+    Expel,
     OpenLink,
     Received,
     Report,
@@ -57,14 +60,24 @@ class Driver:
         *,
         bind_host: str = "127.0.0.1",
         advertise_host: str = "127.0.0.1",
+        keys: KeyPair | None = None,
         on_report: Callable[[Any], None] | None = None,
     ) -> None:
-        """`on_report(notice)` is called from the loop for each Report, in order."""
+        """Settle what it runs on.
+
+        Args:
+            bind_host: where its sockets are bound.
+            advertise_host: where others reach them.
+            keys: with them every connection is encrypted, and both ends prove who they are; without, none is.
+            on_report: `on_report(notice)` is called from the loop for each Report, in order.
+        """
         self._core = core
         self._flushing = core if isinstance(core, FlushingCore) else None
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
-        self._links = Links(bind_host=bind_host, advertise_host=advertise_host, deliver=self.post, failed=self.fail)
+        self._links = Links(
+            bind_host=bind_host, advertise_host=advertise_host, keys=keys, deliver=self.post, failed=self.fail
+        )
         self._timers = Timers(self._timer_ran_out)
         self._events: deque[Event] = deque()
         self._turn_planned = False
@@ -136,7 +149,7 @@ class Driver:
     def _perform(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case Send() | OpenLink() | CloseLink():
+                case Send() | OpenLink() | CloseLink() | Allow() | Expel():
                     self._links.perform(command)
                 case StartTimer(name, delay_ms):
                     self._timers.start(name, delay_ms)

@@ -1,4 +1,4 @@
-"""The only importer of zmq: sockets by kind, drained in bounded batches, sent to without waiting, failures as events.
+"""Sockets by kind, drained in bounded batches, sent to without waiting, failures as events.
 
 Everything here obeys three facts of libzmq. A socket's file descriptor is edge-triggered: any call on the
 socket, a send too, may eat the edge, so after each of them EVENTS is looked at again (`_kick`). A full
@@ -9,46 +9,53 @@ Two ends on one machine have one more trap: whoever connects again and again to 
 from which the system takes source ports can, by chance, connect to itself, and a DEALER or PAIR then talks
 to itself for ever. Three things stand against it: the zdns port lies below that range, a reopened link
 always goes to an address freshly learnt, and a connection whose two ends are one address is dropped here.
+
+On a closed network every socket speaks CURVE. A bound one asks about each connection (`runtime.zap_handler`), and
+what is read from it says whose key the connection has proved (`runtime.frames`). An end that connects names the key
+it expects; if another one answers, it sees no more than that its handshakes are broken off.
 """
 
 import asyncio
+import errno
 import ipaddress
 import itertools
 import logging
 import os
 import re
-import resource
 import socket
-import struct
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import Final, cast
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from runtime import clock
+from runtime.crowd import Crowd
+from runtime.frames import PROVED_READERS, READERS, Counters, Link, discard, pack_envelope, send_frames, unpack_envelope
+from runtime.link_specs import SPECS, LinkSpec
+from runtime.shared_context import shared_context
+from runtime.zap import AllowedOnly, OneKey, Policy, raw_key
 from wire import codec, limits
 from wire.errors import RelevoError, WireError
-from wire.messages import Message
+from wire.identity import KeyPair
 from wire.names import LinkId
 from wire.step import (
     READS,
+    Allow,
     CloseLink,
     Event,
+    Expel,
     Garbled,
     LinkBound,
     LinkDown,
     LinkKind,
     LinkUp,
     OpenLink,
-    Received,
     Send,
     SendRefused,
-    Subscribed,
 )
+
+__all__ = ["SPECS", "Counters", "LinkError", "Links", "connects_to_itself", "pack_envelope", "unpack_envelope"]
 
 log = logging.getLogger("relevo.links")
 
@@ -57,228 +64,12 @@ class LinkError(RelevoError):
     """A socket could not be opened as it must be; the text is a sentence for people."""
 
 
-# --- options ------------------------------------------------------------------------------------------------------
+class _NoKey(LinkError):
+    """A link cannot be opened as it is not said, or makes no sense, who is at its other end."""
 
-
-@dataclass(frozen=True, slots=True)
-class LinkSpec:
-    """How the socket of one kind is made.
-
-    `stop_linger_ms`: how long its unsent messages may hold up the end of the process. `single_use`: its
-    connection, once broken, is never made again. `monitored`: whether the core hears LinkUp and LinkDown.
-    """
-
-    socket_type: int
-    binds: bool
-    options: tuple[tuple[zmq.SocketOption, int], ...]
-    stop_linger_ms: int = 0
-    single_use: bool = False
-    monitored: bool = False
-
-
-_Options = dict[zmq.SocketOption, int]
-_ALL: Final[_Options] = {
-    zmq.MAXMSGSIZE: limits.FRAME_BYTES_MAX,  # a longer frame breaks the sender's connection, before we hold it
-    zmq.LINGER: 0,  # whoever wants to wait says so when closing; the default waits for ever
-    zmq.HANDSHAKE_IVL: limits.HANDSHAKE_MS,  # an idle or foreign connection is cut then; the default is 30 s
-}
-# ZMTP pings. The I/O thread answers them, so they tell of a dead machine or a stopped process, not of a
-# busy one: for that the cores have pings of their own. TTL makes the other end time us out as well.
-_PATIENT: Final[_Options] = {zmq.HEARTBEAT_IVL: 2_000, zmq.HEARTBEAT_TIMEOUT: 6_000, zmq.HEARTBEAT_TTL: 6_000}
-_PROMPT: Final[_Options] = {zmq.HEARTBEAT_IVL: 500, zmq.HEARTBEAT_TIMEOUT: 2_000, zmq.HEARTBEAT_TTL: 2_000}
-_SERVER_END: Final[_Options] = {
-    zmq.BACKLOG: 1_024,  # five hundred clients come at once after a relocate; the default is 100
-}
-_CONNECTS: Final[_Options] = {
-    zmq.CONNECT_TIMEOUT: 1_500,  # a black hole is given up before limits.SILENCE_MS; the system takes minutes
-    zmq.RECONNECT_IVL: 100,
-    zmq.RECONNECT_IVL_MAX: 1_000,  # doubles up to here, so a dead port is not hammered
-    # IMMEDIATE stays off. With it, libzmq throws away what we have not read yet when a connection ends, even between
-    # two frames of one message, and then fails an assertion that takes the process along (4.3.5, fq.cpp).
-}
-_ONCE: Final[_Options] = {
-    zmq.CONNECT_TIMEOUT: 1_500,
-    zmq.RECONNECT_IVL: -1,  # a second connection could meet another peer, or share with a half-open first one
-    zmq.IMMEDIATE: 1,
-}
-
-
-def _hwm(messages: int) -> _Options:
-    """High-water marks, in messages and for each connected peer; the default is 1000."""
-    return {zmq.SNDHWM: messages, zmq.RCVHWM: messages}
-
-
-def _options(*parts: _Options) -> tuple[tuple[zmq.SocketOption, int], ...]:
-    merged: _Options = {}
-    for part in parts:
-        merged.update(part)
-    return tuple(merged.items())
-
-
-_DUMP_HWM: Final = _hwm(64)  # chunks of 256 KiB, and credit lets 4 be on their way: blocks that follow live fit too
-_TALK_HWM: Final = _hwm(limits.TALK_QUEUE_MAX)
-
-SPECS: Final[dict[LinkKind, LinkSpec]] = {
-    LinkKind.DNS_ASK: LinkSpec(
-        zmq.REQ,
-        binds=False,
-        options=_options(
-            _ALL,
-            _hwm(8),  # one request at a time
-            _PATIENT,
-            _CONNECTS,
-            {
-                zmq.REQ_RELAXED: 1,  # a lost answer does not lock the socket for ever
-                zmq.REQ_CORRELATE: 1,  # and its late coming is not taken for the answer to the next request
-            },
-        ),
-        stop_linger_ms=200,  # the Leave
-    ),
-    LinkKind.DNS_BIND: LinkSpec(
-        zmq.ROUTER,  # speaks the REQ envelope, so that one slow store does not hold up all askers in lockstep
-        binds=True,
-        options=_options(_ALL, _hwm(1_000), _PATIENT, _SERVER_END, {zmq.ROUTER_MANDATORY: 1}),
-        stop_linger_ms=200,
-    ),
-    LinkKind.ROOM_BIND: LinkSpec(
-        zmq.ROUTER,
-        binds=True,
-        options=_options(
-            _ALL,
-            _hwm(2_000),  # four windows of posts from each client
-            _PATIENT,
-            _SERVER_END,
-            {zmq.ROUTER_MANDATORY: 1},  # an unknown or full peer is an error to report, not a silent drop
-        ),
-        stop_linger_ms=500,  # the last acks and the Moved
-    ),
-    LinkKind.ROOM_CONNECT: LinkSpec(
-        zmq.DEALER,
-        binds=False,
-        options=_options(_ALL, _hwm(2_000), _PROMPT, _CONNECTS),
-        stop_linger_ms=300,  # the Bye
-        monitored=True,
-    ),
-    LinkKind.FEED_BIND: LinkSpec(
-        zmq.XPUB,
-        binds=True,
-        options=_options(
-            _ALL,
-            # Blocks for each reader; what a slower one misses it fetches. Queues share the bytes between readers.
-            {zmq.SNDHWM: 4_000, zmq.RCVHWM: 1_000},
-            _PATIENT,
-            _SERVER_END,
-            {
-                zmq.MAXMSGSIZE: limits.TOPIC_BYTES_MAX,  # all a reader may send is a topic
-                zmq.XPUB_VERBOSER: 1,  # each reader's subscription counts, not only the first to a topic
-            },
-        ),
-        stop_linger_ms=500,  # the last Relocate
-    ),
-    LinkKind.FEED_CONNECT: LinkSpec(
-        zmq.SUB,
-        binds=False,
-        options=_options(_ALL, _hwm(4_000), _PATIENT, _CONNECTS),
-        monitored=True,
-    ),
-    LinkKind.COPY_BIND: LinkSpec(
-        zmq.DEALER,
-        binds=True,
-        options=_options(_ALL, _DUMP_HWM, _PROMPT, _ONCE),
-        stop_linger_ms=500,
-        single_use=True,
-        monitored=True,
-    ),
-    LinkKind.COPY_CONNECT: LinkSpec(
-        zmq.DEALER,
-        binds=False,
-        options=_options(_ALL, _DUMP_HWM, _PROMPT, _ONCE),
-        stop_linger_ms=500,  # the TakeOver
-        single_use=True,
-        monitored=True,
-    ),
-    LinkKind.TALK_BIND: LinkSpec(
-        zmq.PAIR,
-        binds=True,
-        options=_options(_ALL, _TALK_HWM, _PATIENT, _ONCE),
-        stop_linger_ms=300,  # the TalkBye
-        single_use=True,
-        monitored=True,
-    ),
-    LinkKind.TALK_CONNECT: LinkSpec(
-        zmq.PAIR,
-        binds=False,
-        options=_options(_ALL, _TALK_HWM, _PATIENT, _ONCE),
-        stop_linger_ms=300,
-        single_use=True,
-        monitored=True,
-    ),
-}
-
-# --- the process's context ----------------------------------------------------------------------------------------
-
-
-_FILES_WANTED: Final = 16_384  # a thousand members with both their connections, and as many again in a storm
-
-
-def _raise_file_limit() -> None:
-    """Allow this process as many open files as it may have: each socket takes one, each connection another."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, _FILES_WANTED)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError) as error:
-            log.warning("only %d files can be open at once: %s", soft, error)
-
-
-class _SharedContext:
-    """The one Context of the process: made when first needed, ended when the last `Links` has closed."""
-
-    def __init__(self) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._users = 0
-
-    def take(self) -> zmq.Context[zmq.Socket[bytes]]:
-        if self._context is None:
-            _raise_file_limit()
-            self._context = zmq.Context(io_threads=1)  # a second one gained nothing when measured
-            self._context.linger = 0  # sockets inherit it
-            self._context.max_sockets = 4_096
-        self._users += 1
-        return self._context
-
-    async def give_back(self, deadline_ms: int) -> None:
-        self._users -= 1
-        if self._users or self._context is None:
-            return
-        context, self._context = self._context, None
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-
-        def end() -> None:
-            context.term()  # waits for the lingering sockets
-            try:
-                loop.call_soon_threadsafe(ended.set)
-            except RuntimeError:
-                pass  # the loop did not wait so long; nobody is left to tell
-
-        # A daemon: if libzmq does not come back, the process ends all the same.
-        threading.Thread(target=end, name="zmq-context-end", daemon=True).start()
-        try:
-            await asyncio.wait_for(ended.wait(), deadline_ms / 1000)
-        except TimeoutError:
-            log.warning("the ZeroMQ context did not end within %d ms", deadline_ms)
-
-
-_shared_context = _SharedContext()
-
-# --- one link -----------------------------------------------------------------------------------------------------
 
 _monitor_numbers = itertools.count(1)
 _ENDPOINT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9_.*-]+):(\d{1,5})")
-_ENVELOPE_BYTES_MAX: Final = 512  # a routing id (255 at most), a request id of 4, and room for a proxy's
-_length = struct.Struct(">H")
 
 _MONITORED: Final = (
     zmq.EVENT_CONNECTED
@@ -295,78 +86,14 @@ _WHY_DOWN: Final = {
     int(zmq.EVENT_DISCONNECTED): "the connection broke",
     int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the other side hung up, or fell silent, before the connection stood",
     int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "the other side does not speak our protocol",
-    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "the other side turned our key down",
+    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "the other side could not decide about our key",
 }
-
-
-@dataclass(slots=True)
-class Counters:
-    """What passed over one link since it was opened; a message's bytes without routing parts and topic."""
-
-    messages_in: int = 0
-    bytes_in: int = 0
-    messages_out: int = 0
-    bytes_out: int = 0
-    dropped: int = 0
-    garbled: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Link:
-    """One socket and what we know of it. `connection`: None before the first, then whether it stands."""
-
-    id: LinkId
-    kind: LinkKind
-    spec: LinkSpec
-    socket: "zmq.Socket[bytes]"
-    read_option: Callable[[int], int]  # the socket's getsockopt, for options that are numbers
-    endpoint: str
-    topic: bytes
-    union: Any  # what may be received
-    monitor: "zmq.Socket[bytes] | None" = None
-    descriptors: list[int] = field(default_factory=list)  # what the loop watches
-    waiting: "deque[tuple[list[bytes], Send]]" = field(default_factory=deque)
-    counters: Counters = field(default_factory=Counters)
-    kicked: bool = False
-    closed: bool = False
-    leaving_until_ms: int = 0  # not 0: the core has closed it; what waits may still leave until then
-    discarding: bool = False  # inside a message with too many frames
-    connection: bool | None = None
-    accepted: list[int] = field(default_factory=list)  # single-use and bound: who is connected, oldest first
-    peer: int = -1  # and which of them completed the handshake first; both as numbers of the monitor's events
-    down_why: str = ""  # a LinkDown that is told once what was received before it has been read
-
-
-class _TooManyFrames(WireError):
-    """More than limits.FRAMES_MAX frames; the first ones are kept to name the sender."""
-
-    def __init__(self, first: list[bytes]) -> None:
-        super().__init__(f"a message has at most {limits.FRAMES_MAX} frames, routing included")
-        self.first = first
-
-
-def pack_envelope(frames: Sequence[bytes]) -> bytes:
-    """The frames of a REQ envelope as one opaque `sender`."""
-    return b"".join(part for frame in frames for part in (_length.pack(len(frame)), frame))
-
-
-def unpack_envelope(sender: bytes) -> list[bytes]:
-    """The frames that `pack_envelope` joined.
-
-    Raises:
-        ValueError: `sender` does not come from there.
-    """
-    frames = []
-    at = 0
-    while at < len(sender):
-        if at + 2 > len(sender):
-            raise ValueError("an envelope ends in the middle of a length")
-        (length,) = _length.unpack_from(sender, at)
-        at += 2 + length
-        if at > len(sender):
-            raise ValueError("an envelope ends in the middle of a frame")
-        frames.append(sender[at - length : at])
-    return frames
+_CLOSED_TO_US: Final = "it is closed: a ticket is needed"
+_OPEN_TO_ALL: Final = "it is open, or is no relevo: no ticket is used there"
+_NOT_LET_IN: Final = "it does not let this key in"
+_ANOTHER_KEY: Final = "whoever answers there has another key"
+_NO_KEY: Final = "the key of the other end is not known"
+_REFUSED: Final = 400  # of ZAP
 
 
 def connects_to_itself(descriptor: int) -> bool:
@@ -386,6 +113,10 @@ class Links:
 
     `deliver` is called from the loop and must only note the event down: never is it a place to call back.
     `failed` is told of an exception that escaped a callback here, a bug of ours, so that nothing dies in silence.
+    With `keys` the network is closed: every connection is encrypted, and both its ends have proved their keys.
+
+    Raises:
+        LinkError: `keys` are none.
     """
 
     def __init__(
@@ -394,16 +125,21 @@ class Links:
         bind_host: str,
         advertise_host: str,
         deliver: Callable[[Event], None],
+        keys: KeyPair | None = None,
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
         self._bind_host = _bracketed(bind_host)
         self._advertise_host = _bracketed(advertise_host)
         self._deliver = deliver
         self._failed = failed
+        try:
+            self._keys = None if keys is None else (raw_key(keys.public), raw_key(keys.secret))
+        except ValueError as error:
+            raise LinkError("the own keys are malformed") from error
         self._loop = asyncio.get_running_loop()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._links: dict[LinkId, _Link] = {}
-        self._leaving: list[_Link] = []
+        self._links: dict[LinkId, Link] = {}
+        self._leaving: list[Link] = []
         self._all_left = asyncio.Event()
 
     @property
@@ -411,7 +147,7 @@ class Links:
         """The counters of every open link; live objects, only to be read."""
         return {link.id: link.counters for link in self._links.values()}
 
-    def perform(self, command: OpenLink | CloseLink | Send) -> None:
+    def perform(self, command: OpenLink | CloseLink | Send | Allow | Expel) -> None:
         """Do one command, without waiting for anything.
 
         Raises:
@@ -426,6 +162,15 @@ class Links:
                 link = self._links.pop(link_id, None)
                 if link is not None:
                     self._shut(link, linger_ms)
+            case Allow(link_id, key):
+                link = self._links.get(link_id)
+                if link is not None and link.domain is not None:
+                    shared_context.zap().allow(link.domain, key)
+            case Expel(link_id, key):
+                link = self._links.get(link_id)
+                if link is not None and link.domain is not None:
+                    shared_context.zap().expel(link.domain, key)
+                    link.peers.end(key)
 
     async def close(self) -> None:
         """Close every link, giving what was sent its `stop_linger_ms`, within limits.STOP_MS all together."""
@@ -438,7 +183,7 @@ class Links:
             await self._all_left.wait()  # each has its own deadline
         if self._context is not None:
             self._context = None
-            await _shared_context.give_back(limits.STOP_MS - (clock.monotonic_ms() - began_ms))
+            await shared_context.give_back(limits.STOP_MS - (clock.monotonic_ms() - began_ms))
 
     # --- opening and closing ---
 
@@ -448,6 +193,10 @@ class Links:
         spec = SPECS[command.kind]
         try:
             link = self._make(command, spec)
+        except _NoKey:
+            log.warning("link=%s kind=%s %s", command.link, command.kind.name, _NO_KEY)
+            self._deliver(LinkDown(command.link, _NO_KEY, hopeless=True))
+            return
         except zmq.ZMQError as error:
             self._not_opened(command, f"no socket could be made: {error.strerror}", error)
             return
@@ -470,15 +219,20 @@ class Links:
             raise LinkError(why) from cause
         self._deliver(LinkDown(command.link, why))
 
-    def _make(self, command: OpenLink, spec: LinkSpec) -> _Link:
+    def _make(self, command: OpenLink, spec: LinkSpec) -> Link:
+        other_key = b"" if self._keys is None or spec.binds else _other_key(command.key)
         if self._context is None:
-            self._context = _shared_context.take()
+            self._context = shared_context.take()
         made = self._context.socket(spec.socket_type)
         try:
             for option, value in spec.options:
                 made.setsockopt(option, value)
+            if self._keys is not None and not spec.binds:
+                made.setsockopt(zmq.CURVE_SERVERKEY, other_key)
+                made.setsockopt(zmq.CURVE_PUBLICKEY, self._keys[0])
+                made.setsockopt(zmq.CURVE_SECRETKEY, self._keys[1])
             topic = command.topic.encode() + b"\0"  # ended, as a subscription is a prefix: tea is not teapot
-            return _Link(
+            link = Link(
                 id=command.link,
                 kind=command.kind,
                 spec=spec,
@@ -487,15 +241,31 @@ class Links:
                 endpoint=command.endpoint,
                 topic=topic,
                 union=READS.get(command.kind),
+                read=(READERS if self._keys is None else PROVED_READERS)[command.kind],
+                secured=self._keys is not None,
+                key=command.key,
             )
+            if self._keys is not None and spec.binds:
+                self._guard(link, self._keys[1])
+            return link
         except zmq.ZMQError:
             made.close(0)
             raise
 
-    def _attach(self, link: _Link) -> None:
+    def _guard(self, link: Link, secret: bytes) -> None:
+        """Have a socket that is to be bound let in those alone who prove a key, and whose key may."""
+        link.socket.setsockopt(zmq.CURVE_SERVER, 1)
+        link.socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+        link.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without it, a missing handler would let everybody in
+        link.domain = shared_context.zap().open(_policy(link), self._failed)
+        link.socket.setsockopt(zmq.ZAP_DOMAIN, link.domain.name)
+
+    def _attach(self, link: Link) -> None:
         """Watch the socket, then bind or connect it."""
-        if link.spec.monitored:
-            link.monitor = link.socket.get_monitor_socket(_MONITORED, f"inproc://monitor-{next(_monitor_numbers)}")
+        if link.spec.counted:
+            link.crowd = Crowd()
+        if link.spec.monitored or link.spec.counted:
+            link.monitor = _monitor_of(link.socket)
             link.descriptors.append(link.monitor.fileno())
         link.descriptors.append(link.socket.fileno())
         for descriptor in link.descriptors:
@@ -510,7 +280,7 @@ class Links:
             link.socket.setsockopt(zmq.SUBSCRIBE, link.topic)
         link.socket.connect(link.endpoint)
 
-    def _bind(self, link: _Link) -> None:
+    def _bind(self, link: Link) -> None:
         if link.kind is LinkKind.DNS_BIND:
             link.endpoint = link.endpoint if "://" in link.endpoint else f"tcp://{link.endpoint}"
         else:
@@ -522,7 +292,7 @@ class Links:
         port = link.socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2].rstrip("\0")
         self._deliver(LinkBound(link.id, (f"tcp://{self._advertise_host}:{port}",)))
 
-    def _shut(self, link: _Link, linger_ms: int) -> None:
+    def _shut(self, link: Link, linger_ms: int) -> None:
         """Close the socket; not before what waits for it has left, if `linger_ms` allows for that."""
         if link.waiting:
             self._send_waiting(link)
@@ -534,7 +304,7 @@ class Links:
         else:
             self._close_socket(link, linger_ms)
 
-    def _left(self, link: _Link) -> None:
+    def _left(self, link: Link) -> None:
         """The time of a leaving link is over, or it has nothing left to send."""
         if not link.closed:
             self._leaving.remove(link)
@@ -542,7 +312,7 @@ class Links:
             if not self._leaving:
                 self._all_left.set()
 
-    def _close_socket(self, link: _Link, linger_ms: int) -> None:
+    def _close_socket(self, link: Link, linger_ms: int) -> None:
         link.counters.dropped += len(link.waiting)
         link.waiting.clear()
         link.closed = True
@@ -552,6 +322,9 @@ class Links:
             link.socket.disable_monitor()  # before its socket is closed: the other order hangs or leaks
             link.monitor.close(0)
         link.socket.close(linger_ms)
+        if link.domain is not None:
+            shared_context.zap().forget(link.domain)
+            link.domain = None
 
     # --- sending ---
 
@@ -575,10 +348,10 @@ class Links:
         if not link.kicked:
             self._kick(link)
 
-    def _send_routed(self, link: _Link, frames: list[bytes], command: Send) -> None:
+    def _send_routed(self, link: Link, frames: list[bytes], command: Send) -> None:
         """To one peer of a ROUTER. It is never waited for: the other peers' messages would wait behind it."""
         try:
-            _send_frames(link, frames)
+            send_frames(link, frames)
         except zmq.Again:
             self._refuse(command, "its receiver takes no more")
         except zmq.ZMQError as error:
@@ -586,17 +359,17 @@ class Links:
                 raise
             self._refuse(command, "its receiver is not connected")
 
-    def _send_published(self, link: _Link, frames: list[bytes]) -> None:
+    def _send_published(self, link: Link, frames: list[bytes]) -> None:
         """To every reader. ZeroMQ drops it for those who are too slow, and tells nobody."""
         try:
-            _send_frames(link, frames)
+            send_frames(link, frames)
         except zmq.Again:
             link.counters.dropped += 1  # does not happen without XPUB_NODROP; if it did, readers fetch what they miss
 
-    def _send_or_wait(self, link: _Link, frames: list[bytes], command: Send) -> None:
+    def _send_or_wait(self, link: Link, frames: list[bytes], command: Send) -> None:
         if not link.waiting:
             try:
-                _send_frames(link, frames)
+                send_frames(link, frames)
                 return
             except zmq.Again:
                 pass  # no connection yet, or a full one
@@ -605,11 +378,11 @@ class Links:
             return
         link.waiting.append((frames, command))
 
-    def _send_waiting(self, link: _Link) -> None:
+    def _send_waiting(self, link: Link) -> None:
         """Send from the queue until it is empty or the socket takes no more."""
         while link.waiting:
             try:
-                _send_frames(link, link.waiting[0][0])
+                send_frames(link, link.waiting[0][0])
             except zmq.Again:
                 return
             link.waiting.popleft()
@@ -623,17 +396,17 @@ class Links:
 
     # --- receiving ---
 
-    def _kick(self, link: _Link) -> None:
+    def _kick(self, link: Link) -> None:
         """Look at the socket soon, as its descriptor may not say that there is something to do."""
         if not link.kicked and not link.closed:
             link.kicked = True
             self._loop.call_soon(self._kicked, link)
 
-    def _kicked(self, link: _Link) -> None:
+    def _kicked(self, link: Link) -> None:
         link.kicked = False
         self._drain(link)
 
-    def _drain(self, link: _Link) -> None:
+    def _drain(self, link: Link) -> None:
         """Take what has come, limits.DRAIN_MESSAGES and DRAIN_MS at most; come back for the rest."""
         if link.closed:
             return
@@ -642,8 +415,9 @@ class Links:
                 self._drain_leaving(link)
                 return
             # The connection's fate first: what it tells was so before what can now be read.
-            if link.monitor is not None:
-                self._drain_monitor(link, link.monitor)
+            if link.monitor is not None and not self._drain_monitor(link, link.monitor):
+                self._kick(link)
+                return
             events = link.read_option(zmq.EVENTS)
             if events & zmq.POLLOUT and link.waiting:
                 self._send_waiting(link)
@@ -652,14 +426,14 @@ class Links:
             events = link.read_option(zmq.EVENTS)
             if events & zmq.POLLIN or (link.waiting and events & zmq.POLLOUT):
                 self._kick(link)
-            elif link.down_why:
-                self._down_now(link)
+            elif link.down is not None:
+                self._down_now(link, link.down)
         except Exception as error:  # asyncio would log it and go on without this link
             if self._failed is None:
                 raise
             self._failed(error)
 
-    def _drain_leaving(self, link: _Link) -> None:
+    def _drain_leaving(self, link: Link) -> None:
         """Send what waits; what comes in concerns nobody any more."""
         if link.read_option(zmq.EVENTS) & zmq.POLLOUT:
             self._send_waiting(link)
@@ -668,15 +442,15 @@ class Links:
         elif link.read_option(zmq.EVENTS) & zmq.POLLOUT:
             self._kick(link)
 
-    def _drain_messages(self, link: _Link) -> None:
+    def _drain_messages(self, link: Link) -> None:
         until_ms = clock.monotonic_ms() + limits.DRAIN_MS
-        read = _READERS[link.kind]
+        read = link.read
         for index in range(limits.DRAIN_MESSAGES):
             if index & 7 == 7 and clock.monotonic_ms() > until_ms:
                 return
             try:
                 if link.discarding:
-                    _discard(link)
+                    discard(link)
                     continue
                 event = read(link)
             except zmq.Again:
@@ -693,7 +467,7 @@ class Links:
             elif event is not None:
                 self._deliver(event)
 
-    def _garbled(self, link: _Link, why: str, sender: bytes) -> None:
+    def _garbled(self, link: Link, why: str, sender: bytes) -> None:
         count = link.counters.garbled = link.counters.garbled + 1
         if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not become a flood of lines
             log.warning("link=%s kind=%s garbled=%d: %s", link.id, link.kind.name, count, why)
@@ -702,24 +476,71 @@ class Links:
 
     # --- the connection ---
 
-    def _drain_monitor(self, link: _Link, monitor: "zmq.Socket[bytes]") -> None:
+    def _drain_monitor(self, link: Link, monitor: "zmq.Socket[bytes]") -> bool:
+        """Whether all events of the connection have been read; many at once are a flood of strangers."""
+        until_ms = clock.monotonic_ms() + limits.DRAIN_MS
         while cast(int, monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             told = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
             self._connection_event(link, int(told["event"]), int(told["value"]))
+            if clock.monotonic_ms() > until_ms:
+                return False
+        return True
 
-    def _connection_event(self, link: _Link, event: int, value: int) -> None:
-        if link.spec.binds:
-            self._accepting_event(link, event, value)
+    def _connection_event(self, link: Link, event: int, value: int) -> None:
+        if link.crowd is not None:
+            if event == zmq.EVENT_ACCEPTED:
+                link.crowd.came(value)
+            elif event == zmq.EVENT_DISCONNECTED:
+                link.crowd.left(value)
+        elif link.spec.binds:
+            if link.secured:
+                self._guarded_event(link, event, value)
+            else:
+                self._accepting_event(link, event, value)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            link.handshaking = False
+            link.refusals = 0
             self._up(link)
         elif event == zmq.EVENT_CONNECTED:
+            link.handshaking = True
             if connects_to_itself(value):
+                link.handshaking = False
                 link.socket.disconnect(link.endpoint)
                 self._down(link, "nobody listens there: the connection came back to its own port")
+        elif event == zmq.EVENT_DISCONNECTED and not link.handshaking and not link.connection and link.refusals:
+            pass  # told of, or counted, when the handshake failed
+        elif event == zmq.EVENT_DISCONNECTED and link.handshaking and link.secured:
+            # Without a word about the handshake: what answered there is no ZeroMQ, or one too old to have keys.
+            link.handshaking = False
+            self._down(link, _OPEN_TO_ALL, hopeless=True)
         elif event in _WHY_DOWN:
+            link.handshaking = False
+            self._failed_event(link, event, value)
+
+    def _failed_event(self, link: Link, event: int, value: int) -> None:
+        """A connection broke, or was not made. After some ways for a handshake to fail libzmq never tries again."""
+        if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            self._down(link, _OPEN_TO_ALL if link.secured else _CLOSED_TO_US, hopeless=True)
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
+            self._down(link, _ANOTHER_KEY, hopeless=True)
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and value == _REFUSED:
+            self._down(link, _NOT_LET_IN, hopeless=True)
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and link.secured and value != errno.EAGAIN:
+            self._hung_up_on(link)
+        else:
+            link.refusals = 0
             self._down(link, _WHY_DOWN[event])
 
-    def _accepting_event(self, link: _Link, event: int, value: int) -> None:
+    def _hung_up_on(self, link: Link) -> None:
+        """The other end broke a handshake off. It does so if it has another key than we think; or it ends just now."""
+        link.refusals += 1
+        if link.spec.single_use or link.was_up:
+            self._down(link, _WHY_DOWN[int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)])
+        elif link.refusals == limits.REFUSALS_MAX:
+            link.socket.disconnect(link.endpoint)
+            self._down(link, _ANOTHER_KEY, hopeless=True)
+
+    def _accepting_event(self, link: Link, event: int, value: int) -> None:
         """A bound socket for one peer, at whose port a stranger may knock as well.
 
         A stranger need not complete any handshake to do harm: what libzmq takes for a peer of its first
@@ -743,26 +564,79 @@ class Links:
             elif link.connection is None and link.kind is LinkKind.TALK_BIND:
                 self._down(link, "a stranger came first")
 
-    def _up(self, link: _Link) -> None:
-        if link.down_why:
-            self._down_now(link)
-        if not link.connection and not (link.spec.single_use and link.connection is False):
-            link.connection = True
-            self._deliver(LinkUp(link.id))
+    def _guarded_event(self, link: Link, event: int, value: int) -> None:
+        """The same on a closed network, where nobody but the peer completes a handshake: strangers change nothing.
 
-    def _down(self, link: _Link, why: str) -> None:
-        """Note that the connection broke: once an outage, however often connecting is tried again."""
-        if link.connection is not False:
+        The event of a success does not tell which connection it is. It is one of those that stood then; the others
+        are gone when their handshakes have timed out, at the latest, and the first message tells as well.
+        """
+        if event == zmq.EVENT_ACCEPTED:
+            link.accepted.append(value)
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if link.connection is None:
+                link.peer_among = set(link.accepted)
+                self._up(link)
+            else:
+                self._down(link, "its peer connected twice")
+        elif event == zmq.EVENT_DISCONNECTED:
+            if value in link.accepted:
+                link.accepted.remove(value)
+            link.peer_among.discard(value)
+            if link.connection and not link.peer_among:
+                self._down(link, _WHY_DOWN[event])
+
+    def _up(self, link: Link) -> None:
+        if link.down is not None:
+            self._down_now(link, link.down)
+        if not link.connection and not (link.spec.single_use and link.connection is False):
+            link.connection = link.was_up = True
+            if not link.spec.only_hopeless:
+                self._deliver(LinkUp(link.id))
+
+    def _down(self, link: Link, why: str, *, hopeless: bool = False) -> None:
+        """Note that the connection broke: once an outage, however often connecting is tried again.
+
+        That it is hopeless is told in any case: what is tried again has then come to its end.
+        """
+        if link.connection is not False or hopeless:
             link.connection = False
-            link.down_why = why
+            link.down = LinkDown(link.id, why, hopeless)
             if link.spec.single_use:
                 link.counters.dropped += len(link.waiting)
                 link.waiting.clear()
 
-    def _down_now(self, link: _Link) -> None:
-        why, link.down_why = link.down_why, ""
-        log.info("link=%s kind=%s down: %s", link.id, link.kind.name, why)
-        self._deliver(LinkDown(link.id, why))
+    def _down_now(self, link: Link, down: LinkDown) -> None:
+        link.down = None
+        log.info("link=%s kind=%s down: %s", link.id, link.kind.name, down.why)
+        if down.hopeless or not link.spec.only_hopeless:
+            self._deliver(down)
+
+
+def _monitor_of(monitored: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
+    """A socket that reads the events of `monitored`, however many wait.
+
+    Were their number bounded, libzmq's I/O thread would stop at the bound, holding a lock that closing needs.
+    """
+    address = f"inproc://monitor-{next(_monitor_numbers)}"
+    monitored.monitor(address, _MONITORED)
+    reader: zmq.Socket[bytes] = monitored.context.socket(zmq.PAIR)
+    reader.rcvhwm = 0
+    reader.connect(address)
+    return reader
+
+
+def _policy(link: Link) -> Policy:
+    """Who may connect to a bound socket of a closed network."""
+    if link.spec.single_use:
+        return OneKey(link.key)
+    return AllowedOnly() if link.kind is LinkKind.FEED_BIND else Policy()
+
+
+def _other_key(text: str) -> bytes:
+    try:
+        return raw_key(text)
+    except ValueError:
+        raise _NoKey from None
 
 
 def _bracketed(host: str) -> str:
@@ -784,121 +658,3 @@ def _check_endpoint(endpoint: str, *, by_name: bool) -> None:
         ipaddress.ip_address(match[1].strip("[]"))
     except ValueError:
         raise LinkError("an address of a participant is numeric: tcp://10.0.0.5:4711") from None
-
-
-# --- frames in and out --------------------------------------------------------------------------------------------
-# Measured: frame by frame costs a third of recv_multipart and send_multipart; asking a Frame whether more follow
-# costs less than asking the socket; a frame that always has a successor need not be asked.
-
-
-def _send_frames(link: _Link, frames: list[bytes]) -> None:
-    send = link.socket.send
-    for frame in frames[:-1]:
-        send(frame, zmq.NOBLOCK | zmq.SNDMORE)
-    send(frames[-1], zmq.NOBLOCK)
-    link.counters.messages_out += 1
-    link.counters.bytes_out += len(frames[-1])
-
-
-def _receive(link: _Link, frames: list[bytes]) -> list[bytes]:
-    """All frames of the next message, or those that follow `frames` of a message already begun; returns `frames`.
-
-    Raises:
-        zmq.Again: there is none.
-        _TooManyFrames: it has more than limits.FRAMES_MAX; the rest is discarded, a bounded part a turn.
-    """
-    receive = link.socket.recv
-    more = True
-    while more:
-        if len(frames) == limits.FRAMES_MAX:
-            link.discarding = True
-            raise _TooManyFrames(frames)
-        frame = receive(zmq.NOBLOCK, copy=False)
-        frames.append(frame.bytes)
-        more = frame.more
-    link.counters.messages_in += 1
-    return frames
-
-
-def _discard(link: _Link) -> None:
-    """Throw away up to limits.FRAMES_MAX frames of a message that has too many."""
-    for _ in range(limits.FRAMES_MAX):
-        link.socket.recv(zmq.NOBLOCK)
-        if not link.read_option(zmq.RCVMORE):
-            link.discarding = False
-            return
-
-
-def _message(link: _Link, frames: Sequence[bytes]) -> Message:
-    link.counters.bytes_in += len(frames[-1]) if frames else 0
-    message: Message = codec.decode(frames, link.union)
-    return message
-
-
-def _read_plain(link: _Link) -> Event | None:
-    """DEALER, PAIR, REQ: the message alone."""
-    return Received(link.id, _message(link, _receive(link, [])))
-
-
-def _read_routed(link: _Link) -> Event | None:
-    """ROUTER: the sender's routing id, the message."""
-    try:
-        frames = _receive(link, [link.socket.recv(zmq.NOBLOCK)])
-    except _TooManyFrames as error:
-        return Garbled(link.id, str(error), error.first[0])
-    try:
-        return Received(link.id, _message(link, frames[1:]), frames[0])
-    except WireError as error:
-        return Garbled(link.id, str(error), frames[0])
-
-
-def _read_enveloped(link: _Link) -> Event | None:
-    """ROUTER that serves REQs: routing ids and a request id up to an empty frame, the message."""
-    try:
-        frames = _receive(link, [link.socket.recv(zmq.NOBLOCK)])
-        too_many = ""
-    except _TooManyFrames as error:
-        frames, too_many = error.first, str(error)
-    try:
-        end = frames.index(b"", 1) + 1
-    except ValueError:
-        return Garbled(link.id, "a request comes in the envelope of a REQ socket")
-    envelope, body = frames[:end], frames[end:]
-    if sum(map(len, envelope)) > _ENVELOPE_BYTES_MAX:
-        return Garbled(link.id, f"an envelope has at most {_ENVELOPE_BYTES_MAX} bytes")
-    sender = pack_envelope(envelope)
-    if too_many:
-        return Garbled(link.id, too_many, sender)
-    try:
-        return Received(link.id, _message(link, body), sender)
-    except WireError as error:
-        return Garbled(link.id, str(error), sender)
-
-
-def _read_feed(link: _Link) -> Event | None:
-    """SUB: the topic, the message."""
-    return Received(link.id, _message(link, _receive(link, [])[1:]))
-
-
-def _read_subscription(link: _Link) -> Event | None:
-    """XPUB: 1 and a topic for a subscription, 0 and a topic for its end."""
-    frames = _receive(link, [])
-    if len(frames) != 1 or frames[0][:1] not in (b"\0", b"\1"):
-        return Garbled(link.id, "a reader may only subscribe")
-    if frames[0][:1] == b"\1" and link.topic.startswith(frames[0][1:]):
-        return Subscribed(link.id)
-    return None
-
-
-_READERS: Final[dict[LinkKind, Callable[[_Link], Event | None]]] = {
-    LinkKind.DNS_ASK: _read_plain,
-    LinkKind.DNS_BIND: _read_enveloped,
-    LinkKind.ROOM_BIND: _read_routed,
-    LinkKind.ROOM_CONNECT: _read_plain,
-    LinkKind.FEED_BIND: _read_subscription,
-    LinkKind.FEED_CONNECT: _read_feed,
-    LinkKind.COPY_BIND: _read_plain,
-    LinkKind.COPY_CONNECT: _read_plain,
-    LinkKind.TALK_BIND: _read_plain,
-    LinkKind.TALK_CONNECT: _read_plain,
-}

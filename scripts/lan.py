@@ -35,6 +35,7 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add = parser.add_argument
     add("--demo", action="store_true", help="add a few participants who talk, so that you are not alone")
     add("--dns", metavar="HOST:PORT", help="join by this zdns; start none")
+    add("--ticket", metavar="T", help="join the zdns of this ticket; start none")
     add("--port", type=int, default=8000, help="where zdns is, or is started, on this machine (%(default)s)")
     add("-u", "--server_uri", metavar="NAME", help="the room's service name")
     add("--term", metavar="SECONDS", help="time between handovers; default 30, with --headless 1")
@@ -57,6 +58,9 @@ def main() -> int:
         more = ["--dns", ours.dns] if ours.dns else []
         words = ["--peers", ours.peers, "--for", ours.seconds, *more, *common, *rest]
         return run([sys.executable, "-P", str(ROOT / "scripts" / "headless.py"), *words])
+    if ours.ticket:
+        more = ["--dns", ours.dns] if ours.dns else []
+        return run([*COMMAND, "chat", "--ticket", ours.ticket, *more, *common, *rest])
     dns = ours.dns or f"127.0.0.1:{ours.port}"
     with contextlib.ExitStack() as started:
         if not answers(dns):
@@ -73,8 +77,10 @@ def main() -> int:
         host, _, port = dns.rpartition(":")
         shown = ours.dns or f"{local_address_towards(host)}:{port}"
         room = f" --server_uri {ours.server_uri}" if ours.server_uri else ""
-        print(f"others join with:   scripts/start_lan.sh --dns {shown}{room}")
-        print(f"or, once installed: .venv/bin/relevo chat --dns {shown}{room}", flush=True)
+        ticket = ticket_of(dns)
+        way = f"--ticket '{ticket}'" if ticket else f"--dns {shown}"
+        print(f"others join with:   scripts/start_lan.sh {way}{room}")
+        print(f"or, once installed: .venv/bin/relevo chat {way}{room}", flush=True)
         if ours.demo:
             demo = [sys.executable, "-P", str(ROOT / "scripts" / "demo.py"), "--dns", dns, *common]
             started.enter_context(Background("demo", demo))
@@ -103,6 +109,13 @@ def answers(dns: str) -> bool:
         pass  # the check below says it better
     check = [*COMMAND, "dns", "--check", "--dns", dns]
     return subprocess.run(check, env=environment(), stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+def ticket_of(dns: str) -> str:
+    """The ticket others need for the zdns there; empty: none, as it is open."""
+    asked = [*COMMAND, "ticket", "--dns", dns]
+    told = subprocess.run(asked, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return told.stdout.strip()
 
 
 class Background:

@@ -13,7 +13,15 @@ FILES = sorted(path.relative_to(ROOT) for package in RANKS for path in (ROOT / p
 
 # A foreign package, or a part of the standard library, and the only files that may import it.
 KEPT_TO = {
-    "zmq": ("runtime/links.py",),
+    "zmq": (
+        "runtime/links.py",
+        "runtime/link_specs.py",
+        "runtime/frames.py",
+        "runtime/shared_context.py",
+        "runtime/zap_handler.py",
+        "runtime/key_pairs.py",
+    ),
+    "segno": ("ui/qr.py",),
     "tornado": ("runtime/", "ui/"),
     # The full-screen console; and for the line client only the decoder of keys and the editor of a line.
     "urwid": ("ui/view.py", "ui/console.py", "ui/terminal.py", "ui/keys.py", "ui/line_editor.py"),

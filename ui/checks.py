@@ -113,6 +113,11 @@ def posts_per_s(value: Any) -> float:
     return number(value)
 
 
+def ticket(value: Any) -> str:
+    """A ticket, without the line ends a terminal may have put into it; whether it is one is seen when it is used."""
+    return text("".join(value.split()) if isinstance(value, str) else value)
+
+
 def service(value: Any) -> str:
     """The name of a room."""
     return names.check_service(text(value))

@@ -80,7 +80,9 @@ def _add_command(commands: Any, name: str) -> None:
         parser.add_argument(
             "words", nargs="*", metavar="SERVICE | TEXT", help="one word with a dot in it is the SERVICE"
         )
-    elif name != "dns":
+    elif name == "ban":
+        parser.add_argument("who", nargs="?", metavar="NICK-OR-FINGERPRINT", help="whom to ban")
+    elif name not in ("dns", "ticket"):
         parser.add_argument("service", nargs="?", metavar="SERVICE", help=f"default {names.DEFAULT_SERVICE}")
     parser.add_argument("--config", metavar="FILE", help="the TOML file to read options from")
     parser.add_argument(

@@ -31,6 +31,8 @@ def _row(option: Option, settings: Settings) -> tuple[str, str]:
         return f"# {option.key} = …", f"{option.help}; without effect in this version"
     if value is None or not _is_said(option, settings):
         return f"# {option.key} = …", f"{option.help}; {_absent(option, settings)}"
+    if option.is_secret:
+        return f"# {option.key} = …", f"{option.help}; {safe_line(origin)}; not shown"
     if option.key in _DEPENDS and not origin:
         return f"# {option.key} = {toml(value)}", f"{option.help}; default"
     return f"{option.key} = {toml(value)}", f"{option.help}; {safe_line(origin) or 'default'}"

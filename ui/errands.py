@@ -1,8 +1,8 @@
-"""The commands that come, do one thing and go: send, tail, status, handover; each as a guest."""
+"""The commands that come, do one thing and go: send, tail, status, handover; each as a guest; and who somebody is."""
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from peer import intents, notices
@@ -18,6 +18,8 @@ from ui.splitter import TooLong
 from ui.wording import Wording, counted, status_lines
 from wire import limits
 from wire.exits import EXIT_LATE, EXIT_REFUSED, EXIT_UNAVAILABLE
+from wire.names import nick_key
+from zdns.house import as_fingerprint
 
 _T = TypeVar("_T")
 
@@ -184,6 +186,34 @@ async def hand_over(chat: Client, timeout_s: float, to: str | None) -> int:
     await _within(chat.handover(to), timeout_s, "the handover was not confirmed")
     print(f"handed over to {to}" if to else "handed over")
     return 0
+
+
+async def fingerprint_of(chat: Client, who: str, timeout_s: float) -> tuple[str, str]:
+    """The whole fingerprint, and the nick, of the member of the room whom `who` means; see `pick`."""
+    return pick(await _within(chat.who(), timeout_s, "no answer about who is in the room"), who)
+
+
+def pick(members: Sequence[notices.MemberLine], who: str) -> tuple[str, str]:
+    """The whole fingerprint, and the nick, of whoever is called `who`; what looks like a fingerprint only ever is one.
+
+    Raises:
+        CommandError: nobody here is meant, or several are; or the network is an open one, where nobody has a key.
+    """
+    keys: dict[str, str] = {member.name: member.fingerprint for member in members}
+    digits = as_fingerprint(who)
+    if digits:
+        found = [name for name, key in keys.items() if key.startswith(digits)]
+    else:
+        found = [name for name in keys if nick_key(name) == nick_key(who)]
+    if not found:
+        here = ", ".join(map(safe_line, keys)) or "nobody"
+        hint = ". Whoever is not can be banned by all 32 digits" if digits else ""
+        raise CommandError(f"{safe_line(who)!r} is not in the room; there: {here}{hint}", EXIT_REFUSED)
+    if len({keys[name] for name in found}) > 1:
+        raise CommandError(f"{safe_line(who)!r} may be {' or '.join(map(safe_line, found))}: name one", EXIT_REFUSED)
+    if not keys[found[0]]:
+        raise CommandError(f"{safe_line(found[0])} has no key: on an open network nobody can be kept out", EXIT_REFUSED)
+    return keys[found[0]], found[0]
 
 
 async def _within(waiting: Awaitable[_T], timeout_s: float, what: str) -> _T:

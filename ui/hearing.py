@@ -122,8 +122,20 @@ class Hearing:
         settings: Mapping[str, Any],
         now_ms: int,
         invitation: str,
+        is_open: bool,
     ) -> None:
-        """`settings`: a value for each name in `options.SETTABLE`. `invitation`: the command by which others join."""
+        """Settle what it is about.
+
+        Args:
+            service: the room.
+            dns: where zdns is asked.
+            stamp: says the time.
+            settings: a value for each name in `options.SETTABLE`.
+            now_ms: UTC.
+            invitation: the command by which others join.
+            is_open: everything can be read, and said in anybody's name, by whoever is on the network.
+        """
+        self.is_open = is_open
         self.service = service
         self.dns = tuple(dns)
         self.settings = dict(settings)

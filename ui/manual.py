@@ -52,8 +52,8 @@ _EXIT_CODES = (
     (exits.EXIT_INTERNAL, "internal error; the sentence names the log"),
     (exits.EXIT_LATE, "not acknowledged in time"),
     (exits.EXIT_VERSION, "versions differ"),
-    (exits.EXIT_REFUSED, "refused: the name, or the right to do it"),
-    (exits.EXIT_CONFIG, "bad configuration"),
+    (exits.EXIT_REFUSED, "refused: the ticket, the name, or the right to do it"),
+    (exits.EXIT_CONFIG, "bad configuration, or a file that will not do"),
     (exits.EXIT_INTERRUPTED, "interrupted before anything happened"),
 )
 
@@ -63,6 +63,7 @@ _FILES = (
         "$XDG_DATA_HOME/relevo/",
         "histories, posts that wait, and the records of zdns; `--data-dir` names another folder",
     ),
+    ("$XDG_DATA_HOME/relevo/keys/", "keys, tickets and bans; refused when other accounts can read them"),
     ("$XDG_STATE_HOME/relevo/log", "the log; `--log-file` names another file"),
     ("$RELEVO_HOME/", "when this is set, all of them are here"),
 )

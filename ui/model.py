@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from peer import intents
-from peer.outbox import FloodGate
 from ui import options, parse
 from ui.hearing import Applied, Hearing
 from ui.keymap import Keymap
@@ -29,6 +28,7 @@ from ui.wording import (
     stranger_sentence,
     topic_sentence,
 )
+from wire.flood import FloodGate
 
 FETCH_WITHIN = 30  # so many lines before the end of what is there, more is fetched
 INTERRUPT_MS = 2_000  # the second Ctrl+C within this time leaves
@@ -49,9 +49,18 @@ class Model(Hearing):
         now_ms: int,
         keymap: Keymap,
         invitation: str = "",
+        is_open: bool = False,
     ) -> None:
         """See `Hearing`. `keymap`: what keys do is told now and then."""
-        super().__init__(service=service, dns=dns, stamp=stamp, settings=settings, now_ms=now_ms, invitation=invitation)
+        super().__init__(
+            service=service,
+            dns=dns,
+            stamp=stamp,
+            settings=settings,
+            now_ms=now_ms,
+            invitation=invitation,
+            is_open=is_open,
+        )
         self.keymap = keymap
         self.question = ""  # to be answered before anything else
         self.shows_members = True

@@ -15,8 +15,9 @@ from wire import limits, names
 from wire.errors import RelevoError
 from wire.exits import EXIT_CONFIG, EXIT_USAGE
 
-COMMAND_NAMES = ("dns", "chat", "serve", "send", "tail", "status", "handover")
-_ROOM = COMMAND_NAMES[1:]
+_MEMBERS = ("chat", "serve", "send", "tail", "status", "handover")  # and guests: whoever has to be let in
+COMMAND_NAMES = ("dns", *_MEMBERS, "ticket", "ban")
+_ROOM = (*_MEMBERS, "ban")
 _PARTICIPANTS = ("chat", "serve")
 _CHAT = ("chat",)
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -45,7 +46,8 @@ class Option:
 
     `commands`: which commands have it. `metavar` is empty for a switch. `default` is already checked.
     `has_no`: the switch has a second flag, `--no-…`, that turns it off. `words`: all it may be, if they are few.
-    `has_effect`: False for what scripts may pass to any version, but this one does nothing with (and says so).
+    `is_secret`: what it is given is never printed. `has_effect`: False for what scripts may pass to any version, but
+    this one does nothing with (and says so).
     """
 
     key: str
@@ -56,6 +58,7 @@ class Option:
     help: str
     commands: tuple[str, ...]
     has_effect: bool = True
+    is_secret: bool = False
     has_no: bool = False
     words: tuple[str, ...] = ()
 
@@ -280,7 +283,7 @@ OPTIONS: tuple[Option, ...] = (
         30.0,
         "SECONDS",
         "how long to wait for an answer",
-        ("send", "status", "handover"),
+        ("send", "status", "handover", "ban"),
     ),
     Option(
         "to", ("--to",), checks.nick, None, "NAME", "hand over to the machine of NAME; default: to any", ("handover",)
@@ -311,9 +314,8 @@ OPTIONS: tuple[Option, ...] = (
         checks.yes_or_no,
         False,
         "",
-        "let anybody on the network take part",
+        "let anybody on the network take part, and read everything on its way: no keys, no ticket",
         ("dns",),
-        has_effect=False,
     ),
     Option(
         "check",
@@ -324,7 +326,55 @@ OPTIONS: tuple[Option, ...] = (
         "only see whether one answers at --dns_ip and --dns_port (exit 0 or 69)",
         ("dns",),
     ),
-    Option("ticket", ("--ticket",), checks.text, None, "T", "the ticket of the room", _ROOM, has_effect=False),
+    Option(
+        "ticket",
+        ("--ticket",),
+        checks.ticket,
+        None,
+        "T",
+        "the ticket that `relevo dns` has printed; needed once, and not on the machine of zdns; given in the"
+        " environment, other accounts of this machine do not see it",
+        _MEMBERS,
+        is_secret=True,
+    ),
+    Option(
+        "renew",
+        ("--renew",),
+        checks.yes_or_no,
+        False,
+        "",
+        "make another ticket: the old one is worthless, and who was let in before can come back",
+        ("ticket",),
+    ),
+    Option(
+        "everyone",
+        ("--everyone",),
+        checks.yes_or_no,
+        False,
+        "",
+        "with --renew: everybody needs the new ticket, also who is in",
+        ("ticket",),
+    ),
+    Option(
+        "ticket_host",
+        ("--host",),
+        checks.host,
+        None,
+        "H",
+        "the name or address of this machine to put into the ticket; default: the one zdns announced",
+        ("ticket",),
+    ),
+    Option("qr", ("--qr",), checks.yes_or_no, False, "", "show it as a QR code too, at a terminal", ("ticket",)),
+    Option("list", ("--list",), checks.yes_or_no, False, "", "list who is banned", ("ban",)),
+    Option(
+        "lift",
+        ("--lift",),
+        checks.text,
+        None,
+        "NICK-OR-FINGERPRINT",
+        "let somebody who is banned come back",
+        ("ban",),
+    ),
     Option(
         "debug_endpoint",
         ("--debug-endpoint",),
@@ -401,6 +451,11 @@ class Settings:
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
+
+    @property
+    def given_dns(self) -> tuple[str, ...] | None:
+        """The name servers that somebody named; None: nobody did."""
+        return self.values["dns"] if {"dns", "dns_ip", "dns_port"} & set(self.given) else None
 
 
 def settle(

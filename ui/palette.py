@@ -121,6 +121,7 @@ _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("prompt", "faint", ""),
     ("member", "", ""),
     ("member.me", "", "bold"),
+    ("member.key", "faint", ""),
     ("member.serving", "calm", "bold"),
     ("member.away", "faint", ""),
     ("member.silent", "warn", ""),

@@ -22,6 +22,7 @@ class Person:
     is_silent: bool = False
     is_serving: bool = False
     remark: str = ""
+    fingerprint: str = ""  # of its key; empty on an open network
 
 
 class People:
@@ -104,7 +105,13 @@ class People:
             case notices.MembersList():
                 self._set_members(
                     [
-                        Person(one.name, one.state == "away", one.state == "silent", one.serving)
+                        Person(
+                            one.name,
+                            one.state == "away",
+                            one.state == "silent",
+                            one.serving,
+                            fingerprint=one.fingerprint,
+                        )
                         for one in notice.members
                     ]
                 )
@@ -138,7 +145,8 @@ class People:
             case "left" | "lost":
                 self._members.pop(key, None)
             case "joined":
-                self._members[key] = Person(changed.name)
+                mark = changed.fingerprint if isinstance(changed.fingerprint, str) else ""
+                self._members[key] = Person(changed.name, fingerprint=mark)
             case "away":
                 remark = changed.text if isinstance(changed.text, str) else ""
                 self._members[key] = replace(person, is_away=True, remark=remark)

@@ -8,16 +8,16 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broker import server as broker_server
-from peer import notices
+from peer import access, notices
 from peer.client import Client
 from runtime import clock, process
 from runtime.links import LinkError
-from ui import checks, errands
+from ui import admission, checks, errands
 from ui.conversation import LEAVING_TOLD_S, Conversation
 from ui.faces import (
     JSON_LINE_BYTES_MAX,
@@ -31,12 +31,15 @@ from ui.keymap import Keymap
 from ui.model import Model
 from ui.options import SETTABLE, CommandError, Settings
 from ui.safe_text import safe_line
-from wire import limits, names
-from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNAVAILABLE
+from wire import identity, limits, names
+from wire.exits import EXIT_CONFIG, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_USAGE
+from wire.identity import FINGERPRINT_CHARS
 from wire.messages import Resolve
 from zdns import server as zdns_server
 from zdns import stores
-from zdns.probe import DnsSilent, ask_once
+from zdns.house import HouseFile, as_fingerprint, is_this_machine
+from zdns.probe import DnsSilent, DnsTurnsAway, ask_once
+from zdns.shared_house import SharedHouse
 
 if TYPE_CHECKING:
     from ui.console import Console
@@ -58,15 +61,23 @@ Runner = Callable[[Settings, argparse.Namespace, Path | None], Coroutine[Any, An
 async def run_dns(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
     """Serve the registry until a signal comes, or see whether somebody does."""
     if settings["check"]:
-        return await _check_dns(settings["dns"])
+        return await _check_dns(settings)
     host, port = settings["host"], settings["port"]
+    is_open = settings["open"]
     store, where = _open_store(settings)
 
     def listening(endpoint: str) -> None:
-        print(f"zdns listening at {endpoint.removeprefix('tcp://')} ({where}); stop it with Ctrl+C", flush=True)
+        address = endpoint.removeprefix("tcp://")
+        house.announce((address,), is_open=is_open)  # before anybody is told that it may be asked
+        print(f"zdns listening at {address} ({where}); stop it with Ctrl+C", flush=True)
+        print("\n".join(admission.invitation(settings, house.kept)), flush=True)
 
     try:
-        await _until_signal(zdns_server.run_dns(host, port, store, round(settings["lease"] * 1000), listening))
+        house = HouseFile.open_or_make(_data_dir(settings), port)
+        lease_ms = round(settings["lease"] * 1000)
+        async with _in_step(house, store) if not is_open else contextlib.nullcontext():
+            serving = zdns_server.run_dns(host, port, store, lease_ms, listening, house=None if is_open else house)
+            await _until_signal(serving)
     except LinkError as error:
         raise CommandError(str(error), EXIT_UNAVAILABLE) from error
     except stores.StoreError as error:
@@ -76,13 +87,28 @@ async def run_dns(settings: Settings, _arguments: argparse.Namespace, _log_file:
     return 0
 
 
+@contextlib.asynccontextmanager
+async def _in_step(house: HouseFile, store: stores.Store | stores.SharedStore) -> AsyncIterator[None]:
+    """Meanwhile the house is that of all zdns of a shared store. Raises StoreError, SecretFileError."""
+    if not isinstance(store, stores.SharedStore):
+        yield
+        return
+    shared = SharedHouse(house, store)
+    await asyncio.get_running_loop().run_in_executor(None, shared.step)
+    keeping = asyncio.ensure_future(shared.keep_in_step())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+
+
 def _open_store(settings: Settings) -> tuple[stores.Store | stores.SharedStore, str]:
     """The store, and the words for it. Its name has the port in it: each zdns of an account has its own."""
     if settings["store"] == "memory":
         return stores.MemoryStore(), "records in memory only"
     if settings["store"].startswith(checks.ETCD):
         return _open_etcd(settings["store"])
-    folder = Path(settings["data_dir"] or process.data_dir())
+    folder = _data_dir(settings)
     path = folder / f"zdns-{settings['port']}.sqlite"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,6 +119,10 @@ def _open_store(settings: Settings) -> tuple[stores.Store | stores.SharedStore, 
         ) from error
     except stores.StoreError as error:
         raise CommandError(f"{error} (--data-dir names another folder)", EXIT_CONFIG) from error
+
+
+def _data_dir(settings: Settings) -> Path:
+    return Path(settings["data_dir"] or process.data_dir()).absolute()
 
 
 def _open_etcd(name: str) -> tuple[stores.SharedStore, str]:
@@ -109,18 +139,37 @@ def _open_etcd(name: str) -> tuple[stores.SharedStore, str]:
         raise CommandError(str(error), EXIT_CONFIG) from error
 
 
-async def _check_dns(addresses: Sequence[str]) -> int:
+async def _check_dns(settings: Settings) -> int:
+    way = _way_in(settings, "check", ephemeral=True)
+    where = ", ".join(way.dns)
     question = Resolve(ask=0, protocol=limits.PROTOCOL, service=names.DEFAULT_SERVICE)
     try:
-        await ask_once([f"tcp://{address}" for address in addresses], question, PROBE_MS)  # any answer is a yes
+        endpoints = [f"tcp://{address}" for address in way.dns]
+        await ask_once(endpoints, question, PROBE_MS, way.credentials)  # any answer is a yes
+    except DnsTurnsAway as error:
+        raise CommandError(f"{error}. `relevo ticket` prints the ticket where zdns runs", EXIT_REFUSED) from error
     except DnsSilent as error:
         raise CommandError(
-            f"no zdns answers at {', '.join(addresses)} within {PROBE_MS / 1000:g} s. Start one with `relevo dns`,"
+            f"no zdns answers at {where} within {PROBE_MS / 1000:g} s. Start one with `relevo dns`,"
             " or name another with --dns HOST:PORT",
             EXIT_UNAVAILABLE,
         ) from error
-    print(f"zdns answers at {', '.join(addresses)}")
+    print(f"zdns answers at {where}")
     return 0
+
+
+def _way_in(settings: Settings, name: str, *, ephemeral: bool) -> access.Access:
+    """Which zdns is meant, and what it is to be shown. Raises AccessError, SecretFileError."""
+    ticket = settings.values.get("ticket")
+    where = _data_dir(settings)
+    return access.find(
+        data_dir=where,
+        name=name,
+        dns=settings.given_dns,
+        ticket=ticket,
+        ephemeral=ephemeral,
+        waits=settings.command == "serve",
+    )
 
 
 async def _until_signal(work: Coroutine[Any, Any, object]) -> bool:
@@ -141,49 +190,93 @@ def _cancel_at_signal(task: "asyncio.Future[Any]") -> None:
     process.on_signals(asyncio.get_running_loop(), cancel)
 
 
+# --- ticket, ban ---------------------------------------------------------------------------------------------------
+
+
+async def run_ticket(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
+    """Print the ticket."""
+    admission.show_ticket(settings, _data_dir(settings))
+    return 0
+
+
+async def run_ban(settings: Settings, arguments: argparse.Namespace, _log_file: Path | None) -> int:
+    """Ban somebody, end a ban, or list those there are."""
+    who: str | None = arguments.who
+    if (who is not None) + settings["list"] + (settings["lift"] is not None) != 1:
+        raise CommandError("say whom to ban, or --list, or --lift and whom. Try: relevo ban --help", EXIT_USAGE)
+    file = admission.closed_house(settings, _data_dir(settings))
+    if who is None:
+        lines = (
+            admission.ban_lines(file().bans, local_stamp)
+            if settings["list"]
+            else [admission.lift(file, settings["lift"])]
+        )
+        print(*lines, sep="\n", flush=True)
+        return 0
+
+    async def look_up(chat: Client, _ready: notices.Ready) -> int:
+        fingerprint, name = await errands.fingerprint_of(chat, who, settings["timeout"])
+        print(admission.ban(file, fingerprint, name), flush=True)
+        return 0
+
+    if len(digits := as_fingerprint(who)) == FINGERPRINT_CHARS:  # whoever has it need not be in any room
+        print(admission.ban(file, digits, ""), flush=True)
+        return 0
+    return await _as_guest(settings, look_up)
+
+
 # --- serve ---------------------------------------------------------------------------------------------------------
 
 
 async def run_serve(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
     """A server half alone, until a signal; it hands over before it ends."""
     failures: list[str] = []
+    name = settings["name"] or _machine_name()
+    way = _way_in(settings, name, ephemeral=settings["ephemeral"])
 
     def told(notice: broker_server.Notice) -> None:
         log.info("%s id=%s epoch=%s", notice.event, notice.id, notice.epoch)
         if notice.event == "listening":
             print(
                 f"standing by for {settings['server_uri']} as {half.name} at {half.advertise_host}"
-                f" (zdns at {', '.join(settings['dns'])}); stop it with Ctrl+C",
+                f" (zdns at {', '.join(way.dns)}); stop it with Ctrl+C",
                 flush=True,
             )
+        if notice.event == "admitted":
+            way.keep_permit(notice.permit)
+            way.proved()
         if notice.event in broker_server.DISK_EVENTS:
             with contextlib.suppress(OSError):
                 print(f"relevo serve: {safe_line(notice.message)}", file=sys.stderr, flush=True)
         if notice.event == "failed":
             failures.append(notice.message)
 
-    half = _server_half(settings)
+    half = _server_half(settings, name, way)
     code = await broker_server.run_server(half, told)
     if code:
         raise CommandError(failures[-1] if failures else "the server half stopped", code)
     return 0
 
 
-def _server_half(settings: Settings) -> broker_server.Settings:
-    host = settings["dns"][0].rpartition(":")[0].strip("[]")
+def _server_half(settings: Settings, name: str, way: access.Access) -> broker_server.Settings:
+    host = way.dns[0].rpartition(":")[0].strip("[]")
+    key = "" if way.credentials is None else way.credentials.keys.public
     return broker_server.Settings(
         service=settings["server_uri"],
-        server_id=secrets.token_hex(16),
-        name=settings["name"] or _machine_name(),
-        dns=tuple(f"tcp://{address}" for address in settings["dns"]),
+        server_id=identity.make_id(key, secrets.token_hex(16)),
+        name=name,
+        dns=tuple(f"tcp://{address}" for address in way.dns),
         serve_first=settings["serve_first"],
         min_n=settings["min_n"],
         term_ms=round(settings["term"] * 1000),
         fresh=settings["fresh"],
         bind_host=settings["bind"] or "0.0.0.0",
         advertise_host=settings["bind"] or process.local_address_towards(host),
-        data_dir=None if settings["ephemeral"] else str(Path(settings["data_dir"] or process.data_dir()).absolute()),
+        data_dir=None if settings["ephemeral"] else str(_data_dir(settings)),
         replicas=settings["replicas"],
+        credentials=way.credentials,
+        permit=way.permit,
+        flood_per_s=settings["flood"],
     )
 
 
@@ -206,7 +299,7 @@ async def run_chat(settings: Settings, _arguments: argparse.Namespace, log_file:
     if settings["json"]:
         source = StreamInput(sys.stdin.fileno(), JSON_LINE_BYTES_MAX)
         return await _converse(settings, chat, Conversation(chat, JsonFace(), source), None)
-    face = PlainFace(settings["server_uri"], settings["dns"])
+    face = PlainFace(settings["server_uri"], chat.dns)
     prompt = _prompt(face)
     source_or_prompt = prompt or StreamInput(sys.stdin.fileno(), PLAIN_LINE_BYTES_MAX)
     return await _converse(settings, chat, Conversation(chat, face, source_or_prompt), prompt)
@@ -222,18 +315,19 @@ async def _run_console(settings: Settings, log_file: Path | None) -> int:
     from ui.console import Console
 
     keymap = Keymap.from_overrides(settings["keys"])
+    chat = _participant(settings, log_file, patient=True)
     model = Model(
         service=settings["server_uri"],
-        dns=settings["dns"],
+        dns=chat.dns,
         stamp=local_stamp,
         settings={name: settings[name] for name in SETTABLE},
         flood_per_s=settings["flood"],
         now_ms=clock.utc_ms(),
         keymap=keymap,
-        invitation=_invitation(settings),
+        invitation=_invitation(chat, settings["server_uri"]),
+        is_open=chat.is_open,
     )
     console = Console(model, keymap, os.environ)
-    chat = _participant(settings, log_file, patient=True)
     conversation = Conversation(chat, console, console)
     console.fails = conversation.fail
     try:
@@ -243,25 +337,23 @@ async def _run_console(settings: Settings, log_file: Path | None) -> int:
             print(line, file=sys.stderr)
 
 
-def _invitation(settings: Settings) -> str:
+def _invitation(chat: Client, room: str) -> str:
     """The command by which others on the network join; empty when zdns is not seen from there, or not yet."""
-    address = settings["dns"][0]
+    where = "" if room == names.DEFAULT_SERVICE else f" --server_uri {room}"
+    if not chat.is_open:
+        return f"relevo chat{where} --ticket TICKET, which `relevo ticket` prints"
+    address = chat.dns[0]
     host, _, port = address.rpartition(":")
-    if _is_this_machine(host):
+    if is_this_machine(host):
         host = process.local_address_towards(host)
         address = f"{host}:{port}"
         try:
             socket.create_connection((host, int(port)), INVITATION_S).close()
         except OSError:
             return ""
-        if _is_this_machine(host):
+        if is_this_machine(host):
             return ""
-    room = settings["server_uri"]
-    return f"relevo chat --dns {address}" + ("" if room == names.DEFAULT_SERVICE else f" --server_uri {room}")
-
-
-def _is_this_machine(host: str) -> bool:
-    return host in ("localhost", "[::1]") or host.startswith("127.")
+    return f"relevo chat --dns {address}{where}"
 
 
 def _participant(settings: Settings, log_file: Path | None, **more: Any) -> Client:
@@ -277,6 +369,7 @@ def _participant(settings: Settings, log_file: Path | None, **more: Any) -> Clie
         replicas=settings["replicas"],
         fresh=settings["fresh"],
         flood=0 if piped and "flood" not in settings.given else settings["flood"],
+        room_flood=settings["flood"],
         ephemeral=settings["ephemeral"],
         **more,
     )
@@ -331,10 +424,11 @@ def _client(settings: Settings, log_file: Path | None, **more: Any) -> Client:
     """A client by the options all commands of a room have."""
     return Client(
         service=settings["server_uri"],
-        dns=settings["dns"],
+        dns=settings.given_dns,
+        ticket=settings.values.get("ticket"),
         name=settings["name"],
         bind=settings["bind"],
-        data_dir=settings["data_dir"] or process.data_dir(),
+        data_dir=_data_dir(settings),
         log_file=log_file,
         log_level=settings["log_level"],
         **more,
@@ -424,4 +518,6 @@ RUNNERS: dict[str, Runner] = {
     "tail": run_tail,
     "status": run_status,
     "handover": run_handover,
+    "ticket": run_ticket,
+    "ban": run_ban,
 }

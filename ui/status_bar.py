@@ -13,6 +13,9 @@ _BYTES_TOLD = limits.TEXT_BYTES_MAX * 3 // 4  # typed so much: the size is worth
 _ACTIVE_MAX = 3  # pages named one by one
 
 
+OPEN = "OPEN, not encrypted"
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A part of the status line. `style`: its name in the palette. `weight`: the lightest goes first."""
@@ -29,6 +32,7 @@ def pieces(model: Model, clock: str, now_ms: int, typed_bytes: int) -> list[Piec
         Piece(clock, "status", 20),
         Piece(_place(model), "status.room", 70),
         Piece(_self(model), "status.me", 40),
+        *([Piece(OPEN, "status.warn", 72)] if model.is_open else []),
         *_members(model),
         *_server(model, now_ms),
         *_queued(model),

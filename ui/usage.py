@@ -60,4 +60,14 @@ USAGES: dict[str, Usage] = {
         "[SERVICE]",
         ("relevo handover", "relevo handover tea.example --to bo"),
     ),
+    "ticket": Usage(
+        "print the ticket with which others join from their machines",
+        "",
+        ("relevo ticket", "relevo ticket --qr", "relevo ticket --renew --everyone"),
+    ),
+    "ban": Usage(
+        "let somebody in no more; for whoever runs zdns",
+        "[NICK-OR-FINGERPRINT]",
+        ("relevo ban bo", "relevo ban 0f3a-91c2-7be4-d058", "relevo ban --list", "relevo ban --lift bo"),
+    ),
 }

@@ -19,6 +19,7 @@ from ui.palette import Signs, in_charset, loose_joiners, nick_attribute
 from ui.people import Person
 from ui.safe_text import excerpt, safe_line
 from ui.wording import Stamp
+from wire import identity
 
 Canvas = urwid.Canvas
 LineWidget = urwid.Text | urwid.Pile
@@ -27,6 +28,7 @@ Scroll = Literal["page up", "page down", "up", "down", "top"]
 
 NICK_COLUMNS = 12
 MEMBERS_COLUMNS = 18
+_MARK_COLUMNS = 4  # of a member's fingerprint, where there is room; /who shows more of it
 _TIME_COLUMNS = 6  # "HH:MM "
 _INDENT = _TIME_COLUMNS + NICK_COLUMNS + 3
 _BODY_COLUMNS_MIN = 8  # a text is not squeezed into less: then it has no indent
@@ -246,10 +248,14 @@ class View:
             nick += " (you)"
         elif self.model.people.is_ignored(person.nick):
             nick, style = f"({nick})", "member.silent"
+        shown = self.cut(self.fit(nick), MEMBERS_COLUMNS - 3)
+        mark = identity.shown(person.fingerprint)[:_MARK_COLUMNS]
+        room = MEMBERS_COLUMNS - 3 - _width(shown) - len(mark)
         return [
             ("member.serving", serving),
             (style, f"{state} "),
-            ("member.me" if is_me else style, self.cut(self.fit(nick), MEMBERS_COLUMNS - 3)),
+            ("member.me" if is_me else style, shown),
+            *([("member.key", " " * room + mark)] if mark and room > 0 else []),
         ]
 
     def _topic(self, columns: int) -> Canvas:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from peer import notices
 from ui.people import People
 from ui.safe_text import excerpt, safe_line, safe_lines
-from wire import limits
+from wire import identity, limits
 from wire.names import nick_key
 
 EXCERPT_CHARS_MAX = 40
@@ -358,7 +358,8 @@ def who_text(who: notices.MembersList) -> str:
         remarks = [
             word for word, holds in (("serves", member.serving), (member.state, member.state != "here")) if holds
         ]
-        return safe_line(member.name) + (f" ({', '.join(remarks)})" if remarks else "")
+        key = f" {identity.shown(member.fingerprint)}" if member.fingerprint else ""
+        return safe_line(member.name) + (f" ({', '.join(remarks)})" if remarks else "") + key
 
     return f"{len(who.members)} here: {', '.join(map(one, who.members))}"
 

@@ -50,6 +50,10 @@ class RefusalCode(enum.IntEnum):
     HANDOVER_FAILED = 22
     HISTORY_FULL = 23
     NOT_MEMBER = 24
+    NOT_ADMITTED = 25
+    BAD_TICKET = 26
+    BANNED = 27
+    NOT_YOURS = 28
 
     @property
     def word(self) -> str:

@@ -1,7 +1,7 @@
 """Every bound and interval, with its unit and its reason; relations are checked on import; pure."""
 
 # The protocol's own version. It goes into every hello; two sides that differ refuse each other by name.
-PROTOCOL = 3
+PROTOCOL = 4
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -12,6 +12,7 @@ NICK_CHARS_MAX = 32  # chosen: what fits a members list
 ID_CHARS_MAX = 80  # our ids are 32 hex digits and a short suffix
 ENDPOINT_CHARS_MAX = 256
 ENDPOINTS_MAX = 8  # addresses one server may publish
+TICKET_CHARS_MAX = 1_000  # eight addresses, a key and a secret fit
 
 # --- texts and frames ---
 TEXT_BYTES_MAX = 8 * KIB  # one post, in UTF-8: a pasted stack trace fits
@@ -33,6 +34,7 @@ POSTS_IN_FLIGHT_MAX = 512  # sent and not yet acknowledged
 SEQS_REMEMBERED = 1_024  # per session, to acknowledge a repeated post with its seq; at least what may be in flight
 FLOOD_POSTS_PER_S = 30
 FLOOD_BURST_POSTS = 100
+FLOOD_TOLD_MS = 1_000  # whoever posts too fast is told so no oftener
 POST_RESEND_MS = 2_000  # an acknowledgement this late is asked for again
 
 # --- history ---
@@ -80,6 +82,9 @@ DNS_PENDING_MAX = 64  # requests one asker may have waiting
 SERVICES_MAX = 10_000
 STANDBYS_MAX = 1_000  # per service
 EXCLUDED_MAX = 100  # servers a pick may leave out
+ADMITTED_MAX = 10_000  # keys one zdns remembers as admitted; whoever is forgotten shows its permit again
+BANNED_MAX = 1_000  # keys that are not to come back
+NICKS_OWNED_MAX = 1_000  # nicks a room remembers the keys of; the one whose owner left first is forgotten first
 ETCD_PORT = 2_379  # as etcd has it
 ETCD_CALL_MS = 1_000  # for etcd to take a request, and again to answer it; then its next member is asked
 ETCD_WAIT_MS = 3_000  # for all of a service's requests that are worked on together; an asker has long asked elsewhere
@@ -134,17 +139,42 @@ TALK_PING_MS = 1_000
 TALK_SILENCE_MS = 4_000
 TALK_IDLE_MS = 600_000  # a talk without texts is closed, and dialled again when needed
 
+# --- the door ---
+HOUSE_STEP_MS = 1_000  # several zdns look so often whether another one has banned somebody, or changed the secret
+EXPEL_MS = 200  # whoever is banned has so long to read that it is
+
 # --- links ---
 DRAIN_MESSAGES = 64  # taken from one socket per turn of the loop, so that none starves the others
 DRAIN_MS = 4
 LINK_QUEUE_MAX = 4_000  # messages that wait in the process when a socket takes no more
 HANDSHAKE_MS = 5_000
 STOP_MS = 2_000  # closing sockets and the context may take so long; then the process ends all the same
+# On a closed network. A class of sixty may come from one address, and a test of five hundred clients, each with two
+# connections, from one machine: they all come at once after a relocate. A handshake costs a millisecond of the server.
+HANDSHAKES_BURST_PER_ADDRESS = 2_000
+HANDSHAKES_PER_S_PER_ADDRESS = 200
+HANDSHAKES_BURST = 8_000  # of all addresses together
+HANDSHAKES_PER_S = 1_000
+HANDSHAKE_ADDRESSES_MAX = 4_096  # addresses whose handshakes are counted; whoever is forgotten may burst again
+ADMISSION_WAIT_MS = 2_000  # a reader's connection waits so long for its key to be allowed: a hello, said again twice
+ADMISSIONS_HELD_MAX = 4_000  # that wait so at once
+ADMISSIONS_HELD_PER_ADDRESS_MAX = 1_000
+# Of one bound socket. A thousand members are a thousand connections to each; a test has them all on one machine. All
+# three sockets of a server and zdns' port together stay below the files a process may have open.
+CONNECTIONS_MAX = 4_000
+CONNECTIONS_PER_ADDRESS_MAX = 2_000
+REFUSALS_MAX = 3  # handshakes that the other end breaks off, in a row, before it is taken for somebody else
+PEERS_SEEN_MAX = 16_384  # connections one socket can end by their key: as many as a process may have files
+
+# --- keys and tickets ---
+SECRET_FILE_BYTES_MAX = 512 * KIB  # of one file of keys or tickets; the longest has BANNED_MAX nicks of 4-byte letters
+TICKETS_MAX = 16  # remembered by an account; the one used longest ago is forgotten first
+PERMITS_MAX = 64  # kept by an identity, one a zdns; the oldest is forgotten first
 
 assert SEQS_REMEMBERED >= POSTS_IN_FLIGHT_MAX
 assert POSTS_BYTES_MAX >= TEXT_BYTES_MAX
 assert FRAME_BYTES_MAX >= BLOCK_BYTES_MAX + TEXT_BYTES_MAX + KIB, "a block may end with one entry of full size"
-assert MEMBER_BYTES_MAX > 2 * ID_CHARS_MAX + 4 * NICK_CHARS_MAX + 4 * AWAY_CHARS_MAX + 64, "UTF-8 takes up to 4 bytes"
+assert MEMBER_BYTES_MAX > 2 * ID_CHARS_MAX + 4 * NICK_CHARS_MAX + 4 * AWAY_CHARS_MAX + 128, "UTF-8 takes up to 4 bytes"
 assert FRAME_BYTES_MAX >= MEMBERS_MAX * MEMBER_BYTES_MAX + 4 * ROOM_TOPIC_CHARS_MAX + KIB, "a members list is one frame"
 assert SILENCE_MS >= 4 * HEARTBEAT_MS
 assert 2 * HEARTBEAT_MS < DOUBT_MS < SILENCE_MS
@@ -162,3 +192,5 @@ assert FOLLOWER_SILENT_MS > 2 * KEEP_MS
 assert LEADER_SILENT_MS > 3 * KEEP_MS
 assert WINDOW_BYTES >= 2 * BLOCK_BYTES_MAX
 assert TAIL_ENTRIES_MIN >= 2 * POSTS_IN_FLIGHT_MAX
+assert ADMISSION_WAIT_MS < HANDSHAKE_MS, "who waits hears the answer before its handshake is given up"
+assert SECRET_FILE_BYTES_MAX >= BANNED_MAX * (4 * NICK_CHARS_MAX + 128) + 4 * KIB, "all bans are in one file"

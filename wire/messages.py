@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from wire import limits
 from wire.errors import RefusalCode
+from wire.identity import KEY_CHARS, PROOF_BYTES
 
 Id = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
 MaybeId = Annotated[str, Meta(max_length=limits.ID_CHARS_MAX)]
@@ -24,6 +25,8 @@ Endpoint = Annotated[str, Meta(min_length=1, max_length=limits.ENDPOINT_CHARS_MA
 Endpoints = Annotated[tuple[Endpoint, ...], Meta(max_length=limits.ENDPOINTS_MAX)]
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Service = Annotated[str, Meta(min_length=1, max_length=limits.SERVICE_CHARS_MAX)]
+Key = Annotated[str, Meta(max_length=KEY_CHARS)]  # a public key in Z85; empty on an open network
+Proof = Annotated[bytes, Meta(max_length=PROOF_BYTES)]
 Ask = Natural  # which request an answer belongs to; chosen by the asker, echoed by the answerer
 
 
@@ -41,7 +44,7 @@ class ServerInfo(_Record, frozen=True):
     name: NickText
     router: Endpoints
     feed: Endpoints
-    key: MaybeId = ""
+    key: Key = ""
 
 
 class Record(_Record, frozen=True):
@@ -52,6 +55,7 @@ class Record(_Record, frozen=True):
     that have every acknowledged message, the active one first. `ended`: the last one in the room left for good
     and kept no copy; whoever comes next begins a new history, in a higher epoch. `volatile`: those of the in-sync
     servers whose disk lacks something of what they have in memory: started again from it they are not in sync.
+    `seal`: by which a zdns that has lost its store knows a record of its own again, whoever tells it.
     """
 
     service: Service
@@ -62,6 +66,19 @@ class Record(_Record, frozen=True):
     in_sync: Annotated[tuple[ServerInfo, ...], Meta(min_length=1, max_length=limits.IN_SYNC_MAX)]
     ended: bool = False
     volatile: Annotated[tuple[Id, ...], Meta(max_length=limits.IN_SYNC_MAX)] = ()
+    seal: Proof = b""
+
+
+class Door(_Record, frozen=True):
+    """Who is let in, as zdns tells the servers of a closed network.
+
+    `number`: another one with every change. `permit_key`: with which permits are made. `banned`: fingerprints of keys
+    that are to be turned away whatever they show.
+    """
+
+    number: Natural
+    permit_key: Proof
+    banned: Annotated[tuple[Id, ...], Meta(max_length=limits.BANNED_MAX)] = ()
 
 
 class NameState(enum.IntEnum):
@@ -93,7 +110,8 @@ class Entry(_Record, frozen=True):
 class Member(_Record, frozen=True):
     """Somebody the room knows. A guest posts or reads but takes no part: it is neither listed nor counted.
 
-    `silent`: it has not been heard for limits.SILENT_MS; never said of a guest.
+    `silent`: it has not been heard for limits.SILENT_MS; never said of a guest. `key`: its public key, whose
+    fingerprint `peer` begins with.
     """
 
     peer: Id
@@ -103,6 +121,7 @@ class Member(_Record, frozen=True):
     since_ms: Natural  # UTC
     away: Annotated[str, Meta(max_length=limits.AWAY_CHARS_MAX)] | None = None
     silent: bool = False
+    key: Key = ""
 
 
 class ChangeKind(enum.IntEnum):
@@ -147,6 +166,7 @@ class RoomState(_Record, frozen=True):
     """Everything clients would miss after a handover that is not in the history itself.
 
     `silent_ms`: for how long each member has not been heard, in their order; a change of server forgives nobody.
+    `owners`: nicks, as they are compared, and the fingerprints of the keys they belong to, the oldest first.
     """
 
     members: Annotated[tuple[Member, ...], Meta(max_length=limits.MEMBERS_MAX)]
@@ -158,6 +178,7 @@ class RoomState(_Record, frozen=True):
     silent_ms: Annotated[tuple[Natural, ...], Meta(max_length=limits.MEMBERS_MAX)] = ()
     topic: TopicText = ""
     topic_by: NickText = ""
+    owners: Annotated[tuple[tuple[NickText, Id], ...], Meta(max_length=limits.NICKS_OWNED_MAX)] = ()
 
 
 class CallUpKind(enum.IntEnum):
@@ -245,7 +266,8 @@ class Register(Message, frozen=True, tag=11):
     """A server half to zdns: I stand by (again). Idempotent. Answer: `Registered`.
 
     `record`: the newest one it knows, told by a server that holds a copy under it: a zdns that has lost its own
-    takes up the newest it is told.
+    takes up the newest it is told. `door`: the number of the newest it knows. `behind`: it was started again, and its
+    disk lacks something of what zdns thinks it has.
     """
 
     ask: Ask
@@ -253,19 +275,24 @@ class Register(Message, frozen=True, tag=11):
     service: Service
     server: ServerInfo
     record: Record | None = None
+    door: Natural = 0
+    behind: bool = False
 
 
 class Renew(Message, frozen=True, tag=12):
     """A registered server half to zdns, every third of the lease. Answer: `Registered`, or NOT_REGISTERED.
 
     `holds`: the log of which it has everything acknowledged (empty: none). An in-sync server counts for a name
-    only while it says so: one that has let go of its copy, or lost it, keeps no name alive.
+    only while it says so: one that has let go of its copy, or lost it, keeps no name alive. `door` and `behind` as in
+    `Register`.
     """
 
     ask: Ask
     service: Service
     server: Id
     holds: MaybeId = ""
+    door: Natural = 0
+    behind: bool = False
 
 
 class Pick(Message, frozen=True, tag=13):
@@ -352,6 +379,19 @@ class Leave(Message, frozen=True, tag=17):
     ends: bool = False
 
 
+class Admit(Message, frozen=True, tag=18):
+    """Anyone to a closed zdns, before anything else: let me in. Answer: `Admitted`, or BAD_TICKET, BANNED.
+
+    `proof`: that I know the room's secret. `permit`: what I was given when I was let in before; either will do.
+    """
+
+    ask: Ask
+    protocol: Natural
+    service: Service
+    proof: Proof = b""
+    permit: Proof = b""
+
+
 # --- zdns: answers ---
 
 
@@ -368,6 +408,7 @@ class Registered(Message, frozen=True, tag=21):
     """zdns to a server half: you stand by for so long; and how things are, so that a deposed server learns it.
 
     `wait_ms`: for so long the name is given to nobody, as this zdns has only just started and may have forgotten it.
+    `door`: None when the asker's is current, and on an open network.
     """
 
     ask: Ask
@@ -376,6 +417,7 @@ class Registered(Message, frozen=True, tag=21):
     record: Record | None
     standbys: tuple[NickText, ...] = ()
     wait_ms: Natural = 0
+    door: Door | None = None
 
 
 class Picked(Message, frozen=True, tag=22):
@@ -392,8 +434,16 @@ class Granted(Message, frozen=True, tag=23):
     record: Record
 
 
-DnsRequest = Resolve | Register | Renew | Pick | Claim | Transfer | SetInSync | Leave
-DnsReply = Resolved | Registered | Picked | Granted | Done | Refused
+class Admitted(Message, frozen=True, tag=24):
+    """zdns to whoever has shown that it may be here: `permit` shows the same to the servers, and to zdns next time."""
+
+    ask: Ask
+    permit: Proof
+
+
+NameRequest = Resolve | Register | Renew | Pick | Claim | Transfer | SetInSync | Leave
+DnsRequest = NameRequest | Admit
+DnsReply = Resolved | Registered | Picked | Granted | Admitted | Done | Refused
 
 # --- the room: a client half, or another server half, to a ROUTER ----------------------------------------------------
 
@@ -405,7 +455,8 @@ class Hello(Message, frozen=True, tag=30):
 
     `nick_fixed`: refuse me when the nick is taken; otherwise give me a suffix. `rev`: the members list I have
     (0: none), not sent again when it is current. Sent again after a reconnection; `session` tells my posts apart
-    from those of an earlier run.
+    from those of an earlier run. `permit`: zdns has admitted the key of this connection. `keeps_key`: I shall have
+    the same one next time, so that the nick can be kept for it.
     """
 
     protocol: Natural
@@ -419,6 +470,8 @@ class Hello(Message, frozen=True, tag=30):
     min_n: Natural
     rev: Natural = 0
     away: Annotated[str, Meta(max_length=limits.AWAY_CHARS_MAX)] | None = None
+    permit: Proof = b""
+    keeps_key: bool = True
 
 
 class Posts(Message, frozen=True, tag=31):
@@ -520,13 +573,14 @@ class Bye(Message, frozen=True, tag=43):
 class LinkAsk(Message, frozen=True, tag=44):
     """The active server to another one's ROUTER: bind a DEALER for the two of us. Answer: `LinkAt` or `Refused`.
 
-    `pair` names the link, and stands in every message on it.
+    `pair` names the link, and stands in every message on it. `permit` as in `Hello`.
     """
 
     protocol: Natural
     service: Service
     pair: Id
     source: ServerInfo
+    permit: Proof = b""
 
 
 class SetTopic(Message, frozen=True, tag=45):

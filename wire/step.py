@@ -41,11 +41,15 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message came. `sender`: the routing id, on ROOM_BIND and DNS_BIND links only; answers go to it."""
+    """A message came. `sender`: the routing id, on ROOM_BIND and DNS_BIND links only; answers go to it.
+
+    `key`: on the same links, the public key that its connection has proved; never empty on a closed network.
+    """
 
     link: LinkId
     message: Message
     sender: bytes = b""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,15 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
-    """The connection of a link broke, or could not be made. The link stays open until the core closes it."""
+    """The connection of a link broke, or could not be made. The link stays open until the core closes it.
+
+    `hopeless`: trying again is of no use, as the other end is closed to us, or open, or has another key, or its key is
+    not known. It is told even if the link was down before. A DNS_ASK link tells only that, and that it was not opened.
+    """
 
     link: LinkId
     why: str
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +144,17 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class OpenLink:
-    """Open a socket. CONNECT and ASK kinds: `endpoint` is where to. FEED kinds: `topic` is the service name."""
+    """Open a socket. CONNECT and ASK kinds: `endpoint` is where to. FEED kinds: `topic` is the service name.
+
+    `key`, on a closed network: the public key of the other end. CONNECT and ASK kinds refuse any other; COPY_BIND and
+    TALK_BIND let nobody else connect.
+    """
 
     link: LinkId
     kind: LinkKind
     endpoint: str = ""
     topic: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +172,29 @@ class Send:
     link: LinkId
     message: Message
     to: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """On a FEED_BIND link of a closed network: whoever has `key` may connect.
+
+    Until then it is kept waiting, for limits.ADMISSION_WAIT_MS at most; then it is turned down.
+    """
+
+    link: LinkId
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expel:
+    """On a ROOM_BIND or FEED_BIND link of a closed network: end the connections of whoever has `key`.
+
+    It may connect again: to a feed when it is allowed anew, to a room to hear why. One that has said nothing yet goes
+    on until it does; at a feed it ends then.
+    """
+
+    link: LinkId
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +226,7 @@ class Stop:
     reason: str = ""
 
 
-Command = OpenLink | CloseLink | Send | StartTimer | StopTimer | Report | Stop
+Command = OpenLink | CloseLink | Send | Allow | Expel | StartTimer | StopTimer | Report | Stop
 
 
 class Core(Protocol):

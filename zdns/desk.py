@@ -8,7 +8,7 @@ served meanwhile, and a slow disk costs those who wait for it rather than ending
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
@@ -17,25 +17,26 @@ from typing import Protocol
 from runtime import clock
 from wire import limits
 from wire.errors import RefusalCode
-from wire.messages import DnsReply, DnsRequest, Record, Refused, Register
-from zdns.registry import Registry
+from wire.messages import DnsReply, NameRequest, Record, Refused, Register
+from zdns.registry import Registry, Seals
 from zdns.stores import Store, StoreDoubtful, StoreError
 
 log = logging.getLogger("relevo.zdns")
 
 _REQUESTS_PER_TURN = 64  # then the loop has its turn, so that the port is read
 
-# Sends an answer to whoever asked.
-Answer = Callable[[DnsReply, bytes], object]
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request that waits: what, by whom (the way back of its answer), and when it came."""
 
-    request: DnsRequest
+    request: NameRequest
     sender: bytes
     came_ms: int
+
+
+# Sends an answer to whoever asked.
+Answer = Callable[[DnsReply, Asked], object]
 
 
 class Desk(Protocol):
@@ -53,6 +54,9 @@ class Desk(Protocol):
     def extend_leases(self, lost_ms: int) -> None:
         """Give back time in which nobody could renew because the process stood still."""
 
+    def evict(self, banned: Container[str]) -> None:
+        """The servers of these fingerprints are not there any more."""
+
     def describe(self) -> str:
         """How much is known, in one short line."""
 
@@ -63,11 +67,21 @@ class Desk(Protocol):
 class OwnDesk:
     """The desk of the only zdns of its store. Invariant: no answer leaves that tells of a record not on disk."""
 
-    def __init__(self, store: Store, lease_ms: int, rng: Random, answer: Answer, *, grace_ms: int) -> None:
-        """Make it inside a running loop; `store` stays the caller's to close. `grace_ms`: see Registry."""
+    def __init__(
+        self,
+        store: Store,
+        lease_ms: int,
+        rng: Random,
+        answer: Answer,
+        *,
+        grace_ms: int,
+        seals: Seals | None = None,
+    ) -> None:
+        """Make it inside a running loop; `store` stays the caller's to close. `grace_ms`, `seals`: see Registry."""
         self._store = store
         self._lease_ms = lease_ms
         self._grace_ms = grace_ms
+        self._seals = seals
         self._rng = rng
         self._send = answer
         self._loop = asyncio.get_running_loop()
@@ -96,7 +110,7 @@ class OwnDesk:
         while True:
             for _ in range(min(len(self._waiting), _REQUESTS_PER_TURN)):
                 asked = self._waiting.popleft()
-                self._send(await self._reply(asked), asked.sender)
+                self._send(await self._reply(asked), asked)
             if self._waiting:
                 await asyncio.sleep(0)
             else:
@@ -106,6 +120,10 @@ class OwnDesk:
     def extend_leases(self, lost_ms: int) -> None:
         """Give back time in which nobody could renew."""
         self._registry.extend_leases(lost_ms)
+
+    def evict(self, banned: Container[str]) -> None:
+        """Forget them."""
+        self._registry.evict(banned)
 
     def describe(self) -> str:
         """The registry's line."""
@@ -117,7 +135,7 @@ class OwnDesk:
 
     def _make_registry(self, records: Sequence[Record]) -> Registry:
         now_ms = clock.monotonic_ms()
-        return Registry(records, self._lease_ms, now_ms, rng=self._rng, grace_ms=self._grace_ms)
+        return Registry(records, self._lease_ms, now_ms, rng=self._rng, grace_ms=self._grace_ms, seals=self._seals)
 
     async def _reply(self, asked: Asked) -> DnsReply:
         request = asked.request
@@ -141,13 +159,13 @@ class OwnDesk:
         return decision.reply
 
 
-def not_written(request: DnsRequest, error: StoreError) -> Refused:
+def not_written(request: NameRequest, error: StoreError) -> Refused:
     """The answer to a request that the store certainly did not carry out."""
     sentence = f"zdns could not write it down, so it did not happen: {error}"
     return Refused(request.ask, RefusalCode.STORE_FAILED, sentence[: limits.MESSAGE_CHARS_MAX])
 
 
-def note_refusal(request: DnsRequest, reply: DnsReply) -> None:
+def note_refusal(request: NameRequest, reply: DnsReply) -> None:
     """Log an expected no."""
     if isinstance(reply, Refused):
         log.info("%s refused: %s %s", named(request), reply.code.name, reply.message)
@@ -161,7 +179,7 @@ def note_dropped(dropped_count: int) -> int:
     return dropped_count
 
 
-def named(request: DnsRequest) -> str:
+def named(request: NameRequest) -> str:
     """A request in the log."""
     return f"service={request.service!r} {type(request).__name__}"
 

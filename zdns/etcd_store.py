@@ -27,6 +27,7 @@ log = logging.getLogger("relevo.zdns")
 
 _API = "/v3/"  # since etcd 3.4
 _S_PER_MS = 0.001
+_HOUSE = "/relevo-house"  # not below the services
 _KEYS_PER_SERVICE_MAX = 2 * limits.STANDBYS_MAX  # twice, as several zdns may each admit the last one
 _ERROR_CHARS_MAX = 200
 # What etcd says before it does anything at all (numbers of gRPC): a wrong argument, no such lease, no rights, no space,
@@ -181,6 +182,26 @@ class EtcdStore(SharedStore):
         return self._ask(
             "kv/range", {"key": _b64(ROOT), "range_end": _b64(_end(ROOT)), "count_only": True}, _RangeAnswer
         ).count
+
+    def offer_house(self, instead_of: bytes, house: bytes) -> bytes:
+        """See `SharedStore`; done twice it is as if it were done once."""
+        key = _b64(_HOUSE)
+        look = {"request_range": {"key": key}}
+        if instead_of:
+            condition = {"target": "VALUE", "value": base64.b64encode(instead_of).decode()}
+        else:
+            condition = {"target": "CREATE", "create_revision": "0"}
+        put = {"request_put": {"key": key, "value": base64.b64encode(house).decode()}}
+        transaction = {
+            "compare": [{"key": key, "result": "EQUAL", **condition}],
+            "success": [put, look],
+            "failure": [look],
+        }
+        answer = self._ask("kv/txn", transaction, _TxnAnswer)
+        found = answer.responses[-1].response_range if answer.responses else None
+        if found is None or not found.kvs:
+            raise StoreError(f"etcd lost {_HOUSE} just now")
+        return found.kvs[0].value
 
     def close(self) -> None:
         """Let go of the cluster; the lease is left to end by itself, as those who are there ask another zdns."""

@@ -3,6 +3,9 @@
 A core that needs zdns holds one `Lookup` and hands it every event: `ask` returns the number of the request,
 and some later `handle` returns its `Answered` or `Unanswered`. Every request ends in exactly one of the two,
 unless it was cancelled.
+
+On a closed network zdns answers nothing before it has been shown the ticket. The lookup does that by itself, once
+and whenever zdns has forgotten it, and holds the permit that servers want to see.
 """
 
 import enum
@@ -12,9 +15,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from wire import limits
-from wire.errors import InvariantViolated
-from wire.messages import DnsReply, DnsRequest, Refused
+from wire import identity, limits
+from wire.errors import InvariantViolated, RefusalCode
+from wire.identity import Credentials
+from wire.messages import Admit, Admitted, DnsReply, DnsRequest, NameRequest, Refused
 from wire.names import LinkId
 from wire.step import (
     CloseLink,
@@ -59,7 +63,7 @@ class Answered:
     """zdns has spoken; `reply` may be `Refused`. `request` is as it was sent, numbered `ask`."""
 
     ask: int
-    request: DnsRequest
+    request: NameRequest
     reply: DnsReply
 
 
@@ -67,12 +71,14 @@ class Answered:
 class Unanswered:
     """No answer before the deadline, or too many requests at once; `why` is a sentence for people.
 
-    zdns may have carried the request out all the same: only another question tells.
+    zdns may have carried the request out all the same: only another question tells. `hopeless`: there is a zdns, but
+    not one for us: it is closed and we have no ticket, or the other way round, or it has another key.
     """
 
     ask: int
-    request: DnsRequest
+    request: NameRequest
     why: str
+    hopeless: bool = False
 
 
 Outcome = Answered | Unanswered
@@ -81,7 +87,7 @@ Outcome = Answered | Unanswered
 @dataclass(frozen=True, slots=True)
 class _Pending:
     ask: int
-    request: DnsRequest
+    request: NameRequest
     asked_ms: int
     has_deadline: bool
 
@@ -89,25 +95,35 @@ class _Pending:
 class Lookup:
     """The asking end of zdns. Invariant: a link on which a question stayed unanswered is never used again."""
 
-    def __init__(self, endpoints: Sequence[str]) -> None:
-        """Ask at `endpoints` ("tcp://host:port"), the first one first, the next one on silence."""
+    def __init__(self, endpoints: Sequence[str], credentials: Credentials | None = None, permit: bytes = b"") -> None:
+        """Settle whom to ask.
+
+        Args:
+            endpoints: "tcp://host:port" each: the first one first, the next one on silence.
+            credentials: what to show a closed zdns; None: it is open.
+            permit: what it gave us before, if it did.
+        """
         if not endpoints:
             raise ValueError("a lookup needs the address of a zdns")
         self.phase = Phase.IDLE
         self.silent = False  # the last attempt got no answer
+        self.permit = permit
+        self.is_admitted = credentials is None
+        self._credentials = credentials
+        self._hopeless_count = 0  # attempts in a row, at one address after the other
         self._endpoints = tuple(endpoints)
         self._endpoint_index = 0
         self._link: LinkId | None = None
         self._links_count = 0
         self._asks_count = 0
         self._pending: deque[_Pending] = deque()
-        self._turned_away: dict[int, DnsRequest] = {}
+        self._turned_away: dict[int, NameRequest] = {}
         self._failures_count = 0
         self._timer = ""
         self._timers_count = 0
 
     def ask(
-        self, request: DnsRequest, now_ms: int, deadline_ms: int | None = limits.DNS_DEADLINE_MS
+        self, request: NameRequest, now_ms: int, deadline_ms: int | None = limits.DNS_DEADLINE_MS
     ) -> tuple[int, list[Command]]:
         """Put a question in the queue; its `ask` is replaced by a fresh number, which is returned.
 
@@ -140,6 +156,10 @@ class Lookup:
                 return [StopTimer(f"{_DEADLINE}{ask}"), *self._drop(index)]
         return []
 
+    def show_ticket_again(self) -> None:
+        """A server does not take our permit: before the next question zdns is asked for another one."""
+        self.is_admitted = self._credentials is None
+
     def close(self) -> list[Command]:
         """Forget all questions and close the link."""
         commands: list[Command] = [StopTimer(f"{_DEADLINE}{p.ask}") for p in self._pending if p.has_deadline]
@@ -167,6 +187,8 @@ class Lookup:
                 return self._receive(message)
             case Phase.WAITING, TimerFired(name) if name == self._timer:
                 return self._fail(), []
+            case Phase.WAITING, LinkDown(link, why, hopeless=True) if link == self._link:
+                return self._despair(why)
             case Phase.WAITING, (Garbled() | LinkDown() | SendRefused()) if event.link == self._link:
                 return self._fail(), []
             case Phase.IDLE, LinkDown(link) if link == self._link:
@@ -190,9 +212,16 @@ class Lookup:
         unread = isinstance(message, Refused) and message.ask == 0
         if message.ask != head.ask and not unread:
             return [], []
-        self._pending.popleft()
         self.silent = False
         self._failures_count = 0
+        self._hopeless_count = 0
+        if isinstance(message, Admitted):
+            self.permit, self.is_admitted = message.permit, True
+            return [*self._stop_timer(), *self._attempt()], []
+        if self._is_forgotten(message):
+            self.is_admitted = False
+            return [*self._stop_timer(), *self._attempt()], []
+        self._pending.popleft()
         commands = self._stop_timer()
         if head.has_deadline:
             commands.append(StopTimer(f"{_DEADLINE}{head.ask}"))
@@ -201,6 +230,11 @@ class Lookup:
         else:
             self._enter(Phase.IDLE)
         return commands, [Answered(head.ask, head.request, message)]
+
+    def _is_forgotten(self, message: DnsReply) -> bool:
+        """Whether zdns, or the one that has taken its place, does not know any more that it let us in."""
+        is_refused = isinstance(message, Refused) and message.code is RefusalCode.NOT_ADMITTED
+        return is_refused and self.is_admitted and self._credentials is not None
 
     def _expire(self, ask: int, now_ms: int) -> tuple[list[Command], list[Outcome]]:
         if ask in self._turned_away:
@@ -236,10 +270,33 @@ class Lookup:
         if self._link is None:
             self._links_count += 1
             self._link = LinkId(f"{_LINK}{self._links_count}")
-            commands.append(OpenLink(self._link, LinkKind.DNS_ASK, self._endpoints[self._endpoint_index]))
-        commands.append(Send(self._link, self._pending[0].request))
+            key = "" if self._credentials is None else self._credentials.zdns_key
+            commands.append(OpenLink(self._link, LinkKind.DNS_ASK, self._endpoints[self._endpoint_index], key=key))
+        commands.append(Send(self._link, self._next_request()))
         commands.append(self._start_timer("attempt", limits.DNS_ATTEMPT_MS))
         return commands
+
+    def _next_request(self) -> DnsRequest:
+        """What the one who waits longest wants to know; or what must be shown before."""
+        head, shown = self._pending[0], self._credentials
+        if self.is_admitted or shown is None:
+            return head.request
+        proof = identity.proof(shown.secret, shown.zdns_key, shown.keys.public)
+        return Admit(head.ask, limits.PROTOCOL, head.request.service, proof, self.permit)
+
+    def _despair(self, why: str) -> tuple[list[Command], list[Outcome]]:
+        """Nobody answers us there, ever. When that is so at each address, whoever waits is told."""
+        self._hopeless_count += 1
+        if self._hopeless_count < len(self._endpoints):
+            return self._fail(), []
+        self._hopeless_count = 0
+        self.silent = True
+        where = self._endpoints[self._endpoint_index].removeprefix("tcp://")
+        self._next_endpoint()
+        head = self._pending[0]
+        commands: list[Command] = [StopTimer(f"{_DEADLINE}{head.ask}")] if head.has_deadline else []
+        outcome = Unanswered(head.ask, head.request, f"zdns at {where}: {why}", hopeless=True)
+        return [*commands, *self._drop(0)], [outcome]
 
     def _fail(self) -> list[Command]:
         """No answer to this attempt: throw the link away, wait, go on at the next address."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from runtime.driver import Driver
 from wire import limits
 from wire.errors import RelevoError
-from wire.messages import DnsReply, DnsRequest
+from wire.identity import Credentials
+from wire.messages import DnsReply, NameRequest
 from wire.step import Command, Event, Report, Started, Stop, Stopping
 from zdns.lookup import Answered, Lookup, Unanswered
 
@@ -15,12 +16,18 @@ class DnsSilent(RelevoError):
     """No zdns answered in time; a sentence for people."""
 
 
+class DnsTurnsAway(DnsSilent):
+    """There is a zdns, and it is closed to us, or open while we have a ticket; a sentence for people."""
+
+
 class Question:
     """The core of one question: asks when started, reports the outcome, stops."""
 
-    def __init__(self, endpoints: Sequence[str], request: DnsRequest, deadline_ms: int) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], request: NameRequest, deadline_ms: int, credentials: Credentials | None
+    ) -> None:
         """Ask `request` at `endpoints` in turn for at most `deadline_ms`."""
-        self._lookup = Lookup(endpoints)
+        self._lookup = Lookup(endpoints, credentials)
         self._request = request
         self._deadline_ms = deadline_ms
 
@@ -41,7 +48,10 @@ class Question:
 
 
 async def ask_once(
-    endpoints: Sequence[str], request: DnsRequest, deadline_ms: int = limits.DNS_DEADLINE_MS
+    endpoints: Sequence[str],
+    request: NameRequest,
+    deadline_ms: int = limits.DNS_DEADLINE_MS,
+    credentials: Credentials | None = None,
 ) -> DnsReply:
     """Ask zdns one question and return its answer, which may be `Refused`.
 
@@ -49,12 +59,16 @@ async def ask_once(
         endpoints: "tcp://host:port", asked in turn.
         request: its `ask` does not matter.
         deadline_ms: for all attempts together.
+        credentials: what to show a closed zdns.
 
     Raises:
+        DnsTurnsAway: there is one, but not for us.
         DnsSilent: no answer came; the request may have been carried out all the same.
     """
     outcomes: list[Answered | Unanswered] = []
-    driver = Driver(Question(endpoints, request, deadline_ms), on_report=outcomes.append)
+    keys = None if credentials is None else credentials.keys
+    question = Question(endpoints, request, deadline_ms, credentials)
+    driver = Driver(question, keys=keys, on_report=outcomes.append)
     driver.start()
     try:
         await driver.done()
@@ -64,5 +78,7 @@ async def ask_once(
     match outcomes[0]:
         case Answered(reply=reply):
             return reply
+        case Unanswered(why=why, hopeless=True):
+            raise DnsTurnsAway(why)
         case Unanswered(why=why):
             raise DnsSilent(why)

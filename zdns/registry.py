@@ -8,22 +8,23 @@ under which it holds it, and the newest one told is taken up. Until those who ma
 to say so, the grace, it is given to nobody.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
 import msgspec
 
-from wire import limits, names
+from wire import identity, limits, names
 from wire.errors import InvariantViolated, RefusalCode
 from wire.messages import (
     Claim,
     ClaimKind,
     DnsReply,
-    DnsRequest,
     Done,
     Granted,
     Leave,
+    NameRequest,
     NameState,
     Pick,
     Picked,
@@ -72,6 +73,16 @@ class _Service:
     told_epoch: int = 0
 
 
+class Seals(Protocol):
+    """How records of one's own are known again."""
+
+    def seal(self, record: Record) -> Record:
+        """The record, with a seal."""
+
+    def is_sealed(self, record: Record) -> bool:
+        """Whether its seal is right."""
+
+
 class Registry:
     """What zdns knows. Invariant: an epoch is granted to one server, once; epochs and versions only rise."""
 
@@ -84,6 +95,7 @@ class Registry:
         rng: Random,
         grace_ms: int = 0,
         takes_up: bool = True,
+        seals: Seals | None = None,
     ) -> None:
         """Go on from stored `records`: the servers they name get one full lease from `now_ms`.
 
@@ -94,12 +106,14 @@ class Registry:
             rng: draws the standbys that are picked.
             grace_ms: for so long from `now_ms` no name is given away of which `records` tell nothing.
             takes_up: a record that a server tells takes the place of an older one, or of none.
+            seals: with them, only a record that has the right one is taken up.
         """
         if lease_ms <= 0:
             raise ValueError("a lease has to last")
         self._lease_ms = lease_ms
         self._rng = rng
         self._takes_up = takes_up
+        self._seals = seals
         self._grace_ends_ms = now_ms + grace_ms
         self._swept_ms = now_ms
         self._services: dict[str, _Service] = {}
@@ -108,8 +122,11 @@ class Registry:
             self._presume(service, record, now_ms)
             self._services[record.service] = service
 
-    def decide(self, request: DnsRequest, now_ms: int) -> Decision:
+    def decide(self, request: NameRequest, now_ms: int) -> Decision:
         """Judge one request. Records stay as they are until `adopt`; leases may begin, go on or end."""
+        return self._sealed(self._decide(request, now_ms))
+
+    def _decide(self, request: NameRequest, now_ms: int) -> Decision:
         try:
             name = names.check_service(request.service)
         except ValueError as error:
@@ -141,6 +158,16 @@ class Registry:
             case Leave():
                 return _leave(service, request)
 
+    def _sealed(self, decision: Decision) -> Decision:
+        """The same, with a seal on the record that it makes, also where the answer tells of it."""
+        if self._seals is None or decision.record is None:
+            return decision
+        record = self._seals.seal(decision.record)
+        reply = decision.reply
+        if getattr(reply, "record", None) == decision.record:
+            reply = msgspec.structs.replace(reply, record=record)
+        return Decision(reply, record)
+
     def adopt(self, record: Record) -> None:
         """Take over a record that a `Decision` carried and that is safely stored.
 
@@ -169,6 +196,12 @@ class Registry:
             for lease in service.leases.values():
                 lease.ends_ms += lost_ms
 
+    def evict(self, banned: Container[str]) -> None:
+        """Forget the servers of these fingerprints: nobody is to hand over to them, or to wait for them."""
+        for service in self._services.values():
+            for id_ in [id_ for id_ in service.leases if identity.owner(id_) in banned]:
+                del service.leases[id_]
+
     def describe(self) -> str:
         """How much is known, in one short line."""
         servers_count = sum(len(service.leases) for service in self._services.values())
@@ -177,16 +210,21 @@ class Registry:
     # --- standing by ---------------------------------------------------------------------------------------------
 
     def _register(self, service: _Service, name: str, request: Register, now_ms: int) -> Decision:
-        told = _told(service, name, request) if self._takes_up else None
+        told = _told(service, name, request) if self._may_take_up(request.record) else None
         record = told or service.record
         full = self._admit(service, name, request.server, record, now_ms, registers=True)
         if full:
             return _refuse(request.ask, RefusalCode.FULL, full, service.record)
+        if request.behind:
+            service.leases[request.server.id].is_behind = True
         if told is not None:
             service.told_epoch = told.epoch
             self._presume(service, told, now_ms)
         after = _Service(record, service.leases, service.told_epoch)
         return Decision(self._registered(after, request.ask, now_ms), told)
+
+    def _may_take_up(self, record: Record | None) -> bool:
+        return record is not None and self._takes_up and (self._seals is None or self._seals.is_sealed(record))
 
     def _renew(self, service: _Service, request: Renew, now_ms: int) -> Decision:
         lease = service.leases.get(request.server)
@@ -195,6 +233,7 @@ class Registry:
             return _refuse(request.ask, RefusalCode.NOT_REGISTERED, _REGISTER_ANEW, service.record)
         lease.ends_ms = now_ms + self._lease_ms
         lease.has_copy = service.record is not None and request.holds == service.record.log
+        lease.is_behind = lease.is_behind or request.behind
         return Decision(self._registered(service, request.ask, now_ms))
 
     def _registered(self, service: _Service, ask: int, now_ms: int) -> Registered:
@@ -249,7 +288,9 @@ class Registry:
             return _grant(request.ask, _fresh(name, request, version=record.version + 1))
         if request.from_disk and server.id in record.volatile:
             service.leases[server.id].is_behind = True
-        return _fail_over(request, record, active_lives=record.active.id in others)
+        # One that was started again and lacks something will never serve in this epoch.
+        active_lives = record.active.id in others and not service.leases[record.active.id].is_behind
+        return _fail_over(request, record, active_lives=active_lives)
 
     def _transfer(self, service: _Service, request: Transfer, now_ms: int) -> Decision:
         record = service.record
@@ -344,7 +385,10 @@ class Registry:
                 return f"{limits.STANDBYS_MAX} servers stand by for {name} already"
         self._services[name] = service
         is_registered = registers or (was is not None and was.is_registered)
-        service.leases[server.id] = _Lease(server, now_ms + self._lease_ms, is_registered=is_registered)
+        is_behind = was is not None and was.is_behind
+        service.leases[server.id] = _Lease(
+            server, now_ms + self._lease_ms, is_registered=is_registered, is_behind=is_behind
+        )
         return ""
 
     def _presume(self, service: _Service, record: Record, now_ms: int) -> None:

@@ -12,10 +12,11 @@ from runtime import clock, process
 from runtime.links import LinkError, Links
 from wire import limits
 from wire.errors import RefusalCode
-from wire.messages import DnsReply, DnsRequest, Refused
+from wire.messages import Admit, DnsReply, DnsRequest, Refused
 from wire.names import LinkId
 from wire.step import Event, Garbled, LinkBound, LinkKind, OpenLink, Received, Send
 from zdns.desk import Asked, Desk, OwnDesk
+from zdns.door import Doorkeeper, House
 from zdns.shared_desk import SharedDesk
 from zdns.stores import SharedStore, Store
 
@@ -36,6 +37,7 @@ class DnsServer:
         store: Store | SharedStore,
         lease_ms: int = limits.LEASE_MS,
         *,
+        house: Callable[[], House] | None = None,
         grace_ms: int = limits.GRACE_MS,
         rng: Random | None = None,
     ) -> None:
@@ -46,6 +48,7 @@ class DnsServer:
             port: 0 for any free one.
             store: stays the caller's to close.
             lease_ms: how long a server that does not renew is thought to be there.
+            house: what makes the network a closed one, as it is at the moment; None: it is open.
             grace_ms: for so long no name is given away of which `store` knows nothing; not with a shared one.
             rng: draws the standbys that are picked.
         """
@@ -55,14 +58,19 @@ class DnsServer:
         self._port = port
         self._lease_ms = lease_ms
         advertised = process.local_address_towards("127.0.0.1") if host in ("0.0.0.0", "*", "::") else host
-        self._links = Links(bind_host=host, advertise_host=advertised, deliver=self._note, failed=self._fail)
+        self._house = house
+        self._house_now = house() if house is not None else None
+        self._door = Doorkeeper(self._house_now)
+        keys = self._house_now.keys if self._house_now is not None else None
+        self._links = Links(bind_host=host, advertise_host=advertised, keys=keys, deliver=self._note, failed=self._fail)
         self._loop = asyncio.get_running_loop()
         rng = rng or SystemRandom()
         self._desk: Desk
         if isinstance(store, SharedStore):
             self._desk = SharedDesk(store, lease_ms, rng, self._answer)
         else:
-            self._desk = OwnDesk(store, lease_ms, rng, self._answer, grace_ms=grace_ms)
+            seals = None if house is None else self._door
+            self._desk = OwnDesk(store, lease_ms, rng, self._answer, grace_ms=grace_ms, seals=seals)
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._endpoint = ""
         self._awake_ms = clock.monotonic_ms()
@@ -124,9 +132,9 @@ class DnsServer:
     def _note(self, event: Event) -> None:
         """Take what the port delivers."""
         match event:
-            case Received(_, message, sender):
+            case Received(_, message, sender, key):
                 # links.py lets nothing else through.
-                self._take(message, sender)  # type: ignore[arg-type]
+                self._take(message, sender, key)  # type: ignore[arg-type]
             case Garbled(_, why, sender):
                 self._links.perform(Send(_PORT, Refused(0, RefusalCode.MALFORMED, why), sender))
             case LinkBound(_, endpoints):
@@ -134,11 +142,16 @@ class DnsServer:
             case _:
                 pass  # an asker that left before its answer: whoever still wants to know asks again
 
-    def _take(self, request: DnsRequest, sender: bytes) -> None:
-        self._desk.take(Asked(request, sender, self._note_time()))
+    def _take(self, request: DnsRequest, sender: bytes, key: str) -> None:
+        now_ms = self._note_time()
+        reply = self._door.judge(request, key)
+        if reply is not None:
+            self._links.perform(Send(_PORT, reply, sender))
+        elif not isinstance(request, Admit):
+            self._desk.take(Asked(request, sender, now_ms))
 
-    def _answer(self, reply: DnsReply, sender: bytes) -> None:
-        self._links.perform(Send(_PORT, reply, sender))
+    def _answer(self, reply: DnsReply, asked: Asked) -> None:
+        self._links.perform(Send(_PORT, self._door.complete(asked.request, reply), asked.sender))
 
     def _fail(self, error: Exception) -> None:
         if not self._failed.done():
@@ -148,7 +161,19 @@ class DnsServer:
 
     def _stay_awake(self) -> None:
         self._note_time()
+        self._look_at_house()
         self._tick = self._loop.call_later(self._lease_ms / 1000 / _TICKS_PER_LEASE, self._stay_awake)
+
+    def _look_at_house(self) -> None:
+        """Whoever runs zdns may have banned somebody, or changed the secret."""
+        if self._house is None:
+            return
+        house = self._house()
+        if house != self._house_now:
+            self._house_now = house
+            self._door.change(house)
+            self._desk.evict({ban.fingerprint for ban in house.bans})
+            log.warning("the door has changed: number=%d bans=%d", house.number, len(house.bans))
 
     def _note_time(self) -> int:
         """The time; when this process was stopped for a while, all leases are that much longer."""
@@ -168,6 +193,7 @@ async def run_dns(
     lease_ms: int,
     on_listening: Callable[[str], object],
     *,
+    house: Callable[[], House] | None = None,
     grace_ms: int = limits.GRACE_MS,
 ) -> None:
     """Run one zdns until cancelled; see `DnsServer`.
@@ -176,7 +202,7 @@ async def run_dns(
         LinkError: nobody can listen at `host`:`port`; the sentence names it.
         StoreError: the store cannot be read, or it is unknown whether a record was saved.
     """
-    await DnsServer(host, port, store, lease_ms, grace_ms=grace_ms).run(on_listening)
+    await DnsServer(host, port, store, lease_ms, house=house, grace_ms=grace_ms).run(on_listening)
 
 
 def _why(error: LinkError | OSError) -> str:

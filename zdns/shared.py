@@ -18,7 +18,7 @@ from wire.errors import RefusalCode
 from wire.messages import (
     Claim,
     DnsReply,
-    DnsRequest,
+    NameRequest,
     Record,
     Refused,
     Register,
@@ -194,7 +194,7 @@ def _digest(key: str, body: bytes) -> bytes:
 # --- judging ---------------------------------------------------------------------------------------------------------
 
 
-def judge(view: View, request: DnsRequest, now_ms: int, *, lease_ms: int, lease: int, rng: Random) -> Verdict:
+def judge(view: View, request: NameRequest, now_ms: int, *, lease_ms: int, lease: int, rng: Random) -> Verdict:
     """What to answer to a request and what to change first, if everything is still as in `view`.
 
     Args:
@@ -260,7 +260,7 @@ def refusal(ask: int, sentence: str) -> Refused:
     return Refused(ask, RefusalCode.STORE_FAILED, text[: limits.MESSAGE_CHARS_MAX])
 
 
-def asker_of(request: DnsRequest) -> str:
+def asker_of(request: NameRequest) -> str:
     """The id of the server that asks; empty when anybody may."""
     match request:
         case Resolve():

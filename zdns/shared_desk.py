@@ -14,13 +14,13 @@ falls silent while this zdns lives is struck off by it.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Container, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 
 from runtime import clock
-from wire import limits, names
+from wire import identity, limits, names
 from wire.messages import Refused, Renew
 from zdns.desk import Answer, Asked, note_dropped, note_refusal
 from zdns.settler import Overdue, Settler
@@ -86,6 +86,13 @@ class SharedDesk:
         """Give back time in which nobody could be heard."""
         for service in self._services.values():
             service.heard_ms = {id_: heard_ms + lost_ms for id_, heard_ms in service.heard_ms.items()}
+
+    def evict(self, banned: Container[str]) -> None:
+        """Count them as silent for a whole lease: they are struck off when it is looked next."""
+        for service in self._services.values():
+            for id_ in service.heard_ms:
+                if identity.owner(id_) in banned:
+                    service.heard_ms[id_] -= self._lease_ms
 
     def describe(self) -> str:
         """How much of the store is known here."""
@@ -177,7 +184,7 @@ class SharedDesk:
 
     def _conclude(self, asked: Asked, verdict: Verdict) -> None:
         note_refusal(asked.request, verdict.reply)
-        self._send(verdict.reply, asked.sender)
+        self._send(verdict.reply, asked)
 
     def _note_presence(self, service: _Service, asked: Asked, verdict: Verdict) -> None:
         asker = asker_of(asked.request)

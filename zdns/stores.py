@@ -95,6 +95,18 @@ class SharedStore(abc.ABC):
         """How many keys there are of all services. Raises StoreError."""
 
     @abc.abstractmethod
+    def offer_house(self, instead_of: bytes, house: bytes) -> bytes:
+        """What makes the network of all its zdns a closed one, as it is afterwards.
+
+        Args:
+            instead_of: what must be there for `house` to take its place; nothing: there must be none.
+            house: what to put there.
+
+        Raises:
+            StoreError: the store does not answer, or not as it should.
+        """
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Let go of the store; calls that are under way are the last ones."""
 

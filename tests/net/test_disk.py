@@ -42,7 +42,7 @@ from tests.support.histories import SERVICE, append_of, as_killed, entries_in, e
 from wire import codec, limits
 from wire.messages import Entry
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 SERVER = "server-of-this-process"
 
 Word = TypeVar("Word", bound=DiskWord)

@@ -35,7 +35,7 @@ from wire.step import (
     TimerFired,
 )
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def conversation(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -25,10 +25,10 @@ from wire.messages import (
     Claim,
     ClaimKind,
     DnsReply,
-    DnsRequest,
     Done,
     Granted,
     Leave,
+    NameRequest,
     NameState,
     Pick,
     Picked,
@@ -92,11 +92,11 @@ async def zdns(addresses: list[str], lease_ms: int = LEASE_MS) -> AsyncIterator[
         store.close()
 
 
-async def ask(endpoint: str, request: DnsRequest, patience_ms: int = PATIENCE_MS) -> DnsReply:
+async def ask(endpoint: str, request: NameRequest, patience_ms: int = PATIENCE_MS) -> DnsReply:
     return await ask_once([endpoint], request, patience_ms)
 
 
-async def granted(endpoint: str, request: DnsRequest) -> Record:
+async def granted(endpoint: str, request: NameRequest) -> Record:
     reply = await ask(endpoint, request)
     assert isinstance(reply, Granted), reply
     return reply.record
@@ -193,7 +193,7 @@ def test_the_same_request_at_two_zdns_at_once_has_the_same_answer(cluster: etcd.
     async def play() -> None:
         async with zdns(cluster.addresses) as one, zdns(cluster.addresses) as other:
 
-            async def both(request: DnsRequest) -> Record:
+            async def both(request: NameRequest) -> Record:
                 records = await asyncio.gather(granted(one, request), granted(other, request))
                 assert records[0] == records[1]
                 return records[0]
@@ -563,7 +563,7 @@ def test_the_store_says_doubtful_or_refused_and_never_guesses(cluster: etcd.Clus
 # --- many at once ----------------------------------------------------------------------------------------------------
 
 
-def asked(request: DnsRequest) -> Asked:
+def asked(request: NameRequest) -> Asked:
     return Asked(request, b"", clock.monotonic_ms())
 
 

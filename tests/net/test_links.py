@@ -50,7 +50,7 @@ from wire.step import (
     Subscribed,
 )
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 _E = TypeVar("_E", bound=Event)
 Conversation = Callable[[], Coroutine[Any, Any, None]]
 

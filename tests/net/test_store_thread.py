@@ -34,7 +34,7 @@ from broker.stored import (
 from tests.support.histories import append_of, entries_in, entry, filled, new_store
 from wire import codec
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def conversation(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

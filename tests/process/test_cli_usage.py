@@ -13,7 +13,7 @@ import pytest
 from wire import limits
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("dns", "chat", "serve", "send", "tail", "status", "handover")
+COMMANDS = ("dns", "chat", "serve", "send", "tail", "status", "handover", "ticket", "ban")
 NO_ZDNS_WITHIN_S = limits.DNS_DEADLINE_MS / 1000 + 40  # a slow machine starts eight commands at once
 
 

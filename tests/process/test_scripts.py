@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.support.processes import PATIENCE_S, ROOT, Chat, Process, free_port
+from tests.support.processes import PATIENCE_S, ROOT, Chat, Process, free_port, relevo
 
 
 def script(name: str, *words: str) -> list[str]:
@@ -41,8 +41,8 @@ def test_one_command_starts_zdns_and_the_chat_and_its_end_ends_both(tmp_path: Pa
     with Process(script("lan.py", *words), tmp_path) as lan:
         told = [lan.line() or "" for _ in range(3)]
         assert told[0].startswith("zdns started")
-        assert "scripts/start_lan.sh --dns" in told[1]
-        assert f":{port}" in told[2]
+        assert "scripts/start_lan.sh --ticket 'relevo://" in told[1]
+        assert f":{port}/#" in told[2]
         wait_for(lan, '"event":"ready"')
         with Chat(tmp_path, dns, "bo") as bo:
             assert bo.ready()["members"] == ["ana", "bo"]
@@ -62,6 +62,15 @@ def test_one_command_starts_zdns_and_the_chat_and_its_end_ends_both(tmp_path: Pa
             wait_for(again, '"event":"ready"')
         again.popen.send_signal(signal.SIGTERM)
         assert again.wait() == 0
+
+
+def test_with_a_closed_zdns_others_are_told_its_ticket(tmp_path: Path) -> None:
+    port = str(free_port())
+    with Process(relevo("dns", "--port", port), tmp_path) as zdns:
+        ticket = wait_for(zdns, "--ticket '").partition("'")[2].strip()
+        with Process(script("lan.py", "--port", port, "--json", "--name", "ana"), tmp_path) as lan:
+            assert (lan.line() or "").strip().endswith(f"scripts/start_lan.sh --ticket '{ticket}")
+            assert (lan.line() or "").strip().endswith(f"relevo chat --ticket '{ticket}")
 
 
 def test_the_demo_talks_and_leaves_nothing_behind(tmp_path: Path) -> None:

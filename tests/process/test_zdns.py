@@ -26,10 +26,10 @@ from wire.messages import (
     Claim,
     ClaimKind,
     DnsReply,
-    DnsRequest,
     Done,
     Granted,
     Leave,
+    NameRequest,
     NameState,
     Pick,
     Picked,
@@ -91,11 +91,11 @@ class NameServer:
         self.popen.kill()
         self.popen.communicate()
 
-    def ask(self, request: DnsRequest, deadline_ms: int = 30_000) -> DnsReply:
+    def ask(self, request: NameRequest, deadline_ms: int = 30_000) -> DnsReply:
         """Ask as every program of ours does."""
         return asyncio.run(ask_once([self.endpoint], request, deadline_ms))
 
-    def granted(self, request: DnsRequest) -> Granted:
+    def granted(self, request: NameRequest) -> Granted:
         reply = self.ask(request)
         assert isinstance(reply, Granted), reply
         return reply
@@ -273,10 +273,11 @@ def lose_store(zdns: Zdns, home: Path) -> None:
         file.unlink()
 
 
-def record_of(zdns: Zdns) -> Record:
+def record_of(zdns: Zdns, home: Path) -> Record:
     """What zdns knows of the room everybody is in."""
     request = Resolve(0, limits.PROTOCOL, "backend.com")
-    reply = asyncio.run(ask_once([f"tcp://{zdns.address}"], request, 30_000))
+    credentials = zdns.credentials(home)
+    reply = asyncio.run(ask_once([f"tcp://{zdns.address}"], request, 30_000, credentials))
     assert isinstance(reply, Resolved)
     assert reply.record is not None
     return reply.record
@@ -294,7 +295,7 @@ def test_a_room_outlives_the_store_of_its_zdns_and_newcomers_find_it_again(
     texts = ["before", "meanwhile", "afterwards"]
     ana.do("post", text=texts[0], tag=0)
     ana.until("posted", tag=0)
-    record = record_of(zdns)
+    record = record_of(zdns, tmp_path)
     lose_store(zdns, tmp_path)
     bo.do("post", text=texts[1], tag=1)
     bo.until("posted", tag=1)
@@ -302,7 +303,7 @@ def test_a_room_outlives_the_store_of_its_zdns_and_newcomers_find_it_again(
         cy = chat("cy", "-s", "--term", "0")  # it would serve a room of its own if the name were free
         ready = cy.ready()
         assert (ready["epoch"], ready["head"], ready["members"]) == (2, 2, ["ana", "bo", "cy"])
-        found = record_of(again)
+        found = record_of(again, tmp_path)
         assert (found.epoch, found.log, found.active) == (2, record.log, record.active)
         cy.do("post", text=texts[2], tag=2)
         cy.until("posted", tag=2)
@@ -324,7 +325,7 @@ def test_a_room_that_loses_its_active_server_and_the_store_of_its_zdns_at_once_g
     ana.until("relocated", epoch=2)
     ana.do("post", text="acknowledged", tag=0)
     ana.until("posted", tag=0)
-    record = record_of(zdns)
+    record = record_of(zdns, tmp_path)
     assert [server.name for server in record.in_sync] == ["bo", "ana"]
     bo.kill()
     lose_store(zdns, tmp_path)
@@ -332,7 +333,7 @@ def test_a_room_that_loses_its_active_server_and_the_store_of_its_zdns_at_once_g
         cy = chat("cy", "-s", "--term", "0")  # it would serve a room of its own if the name were free
         ready = cy.ready()
         assert (ready["epoch"], ready["head"]) == (3, 1)
-        found = record_of(again)
+        found = record_of(again, tmp_path)
         assert (found.epoch, found.log, found.active.name) == (3, record.log, "ana")
         for person in (ana, cy):
             assert person.shown(1)["text"] == "acknowledged"

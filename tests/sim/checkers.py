@@ -88,9 +88,10 @@ class Checkers:
         has_copy: Callable[..., bool] = lambda *_, **__: True,
         lacks: Callable[[str, bool, str, Sequence[bytes]], str] = lambda *_: "",
         knows: Callable[[Record], str] = lambda _: "",
+        kept: Callable[[str, int], Entry | None] = lambda *_: None,
     ) -> None:
-        """All four look into the servers and onto their disks; see `Town`."""
-        self._holds, self._has_copy, self._lacks, self._knows = holds, has_copy, lacks, knows
+        """All five look into the servers and onto their disks; see `Town`."""
+        self._holds, self._has_copy, self._lacks, self._knows, self._kept = holds, has_copy, lacks, knows, kept
         self.record: Record | None = None  # the newest one of zdns', also when zdns itself has lost it
         self.views: dict[str, View] = {}  # the present incarnation of each client half that lives
         self.lost_logs: list[str] = []
@@ -578,6 +579,11 @@ class Checkers:
         log = self.record.log if self.record else ""
         return max((seq for (of, seq) in self._entries if of == log), default=0)
 
+    def _is_kept(self, log: str, seq: int, post: PostId) -> bool:
+        """Whether whoever serves has it. All who are there may have come later, and been shown the newest page only."""
+        entry = self._kept(log, seq)
+        return entry is not None and (entry.author, entry.session, entry.counter) == post
+
     def unsettled(self) -> list[str]:
         """What is still missing before all can be said to have recovered; nothing: they have."""
         if self.record is None:
@@ -602,7 +608,7 @@ class Checkers:
             elif head and (view.log, view.last) != (log, head):
                 missing.append(f"{node} shows up to {view.last} of {view.log}; the head is {head} of {log}")
         for (of, seq), post in self._acked.items():
-            if of == log and (of, seq) not in self._entries:
+            if of == log and (of, seq) not in self._entries and not self._is_kept(of, seq, post):
                 missing.append(f"{post} was acknowledged as seq {seq} and never published")
         return missing
 

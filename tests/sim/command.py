@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/sim", description="Play simulated runs, one for each seed.")
     parser.add_argument("first", metavar="FROM", type=int, help="the first seed")
     parser.add_argument("last", metavar="TO", type=int, nargs="?", help="the last seed; default: FROM alone")
+    parser.add_argument("--closed", action="store_true", help="on a network where everybody has keys")
     parser.add_argument("--jobs", type=int, default=1, help="processes to play in")
     parser.add_argument("--trace", action="store_true", help="show the whole trace of each run")
     parser.add_argument("--quiet", action="store_true", help="a line for each hundred seeds, not for each")
@@ -93,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     last = options.first if options.last is None else options.last
     summary = Summary()
-    for verdict in _verdicts(range(options.first, last + 1), options.jobs):
+    for verdict in _verdicts(range(options.first, last + 1), options.jobs, closed=options.closed):
         summary.add(verdict)
         if not options.json:
             _show(verdict, summary, options)
@@ -113,15 +115,17 @@ def _show(verdict: Verdict, summary: Summary, options: argparse.Namespace) -> No
     elif verdict.problem:
         print("\n".join(verdict.trace[-TRACE_LINES:]))
     if verdict.problem:
-        print(f"reproduce with: scripts/sim {verdict.seed} --trace", flush=True)
+        closed = " --closed" if options.closed else ""
+        print(f"reproduce with: scripts/sim {verdict.seed}{closed} --trace", flush=True)
 
 
-def _verdicts(seeds: range, jobs: int) -> Iterator[Verdict]:
+def _verdicts(seeds: range, jobs: int, *, closed: bool) -> Iterator[Verdict]:
+    playing = partial(play, closed=closed)
     if jobs <= 1:
-        yield from map(play, seeds)
+        yield from map(playing, seeds)
         return
     with get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(play, seeds, chunksize=4)
+        yield from pool.imap(playing, seeds, chunksize=4)
 
 
 if __name__ == "__main__":

@@ -166,8 +166,8 @@ class Shelf:
     def perform(self, order: DiskOrder) -> None:
         """Take an order."""
         match order:
-            case MakeStore(number, log):
-                self._make(number, log)
+            case MakeStore(number, log, notes):
+                self._make(number, log, notes)
             case WriteStore(number, _, _):
                 if number == self._number and self._store is not None:
                     self._write(self._store, order)
@@ -177,11 +177,11 @@ class Shelf:
             case ReadStore() | SearchStore():
                 self._read(order)
 
-    def _make(self, number: int, log: str) -> None:
+    def _make(self, number: int, log: str, notes: bytes) -> None:
         if self._store is not None:
             self._drop(self._store, erase=False)
         self._number, self._broken = number, False
-        self._store = Store(log, self._server_id, used_at=self._disk.world.now_ms)
+        self._store = Store(log, self._server_id, notes=notes, used_at=self._disk.world.now_ms)
         for store in self._let_go:
             store.aside = True
         self._let_go.clear()

@@ -19,8 +19,10 @@ from wire.messages import Message
 from wire.names import LinkId
 from wire.step import (
     READS,
+    Allow,
     CloseLink,
     Event,
+    Expel,
     Garbled,
     LinkBound,
     LinkDown,
@@ -84,6 +86,8 @@ class Socket:
     kind: LinkKind
     endpoint: str
     topic: str
+    key: str = ""  # of the other end, as the core says
+    allowed: set[str] = field(default_factory=set)  # FEED_BIND on a closed network: the keys that may connect
     open: bool = True
     connections: list["Connection"] = field(default_factory=list)
     waiting: deque[list[bytes]] = field(default_factory=deque)  # sent while not connected
@@ -176,8 +180,16 @@ class Network:
     unnoticed; `loses` decides about single messages where the socket type may lose one.
     """
 
-    def __init__(self, world: World, deliver: Callable[[str, Event], None], stopped: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        world: World,
+        deliver: Callable[[str, Event], None],
+        stopped: Callable[[str], bool],
+        key_of: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        """`key_of(node)`: its public key, which every connection of it proves; empty on an open network."""
         self.world = world
+        self._key_of = key_of
         self.weather = Weather()
         self.on_sent: list[Watch] = []
         self.on_arrived: list[Watch] = []
@@ -207,7 +219,7 @@ class Network:
         self._lost_machines.pop(machine_of(node), None)
         if key in self._sockets:
             raise ValueError(f"{node} opens link {command.link!r} twice")
-        socket = Socket(node, command.link, command.kind, command.endpoint, command.topic)
+        socket = Socket(node, command.link, command.kind, command.endpoint, command.topic, command.key)
         self._sockets[key] = socket
         if command.kind in BOUND_BY:
             socket.trying_since_ms = self.world.now_ms
@@ -224,6 +236,21 @@ class Network:
         socket = self._sockets.pop((node, command.link), None)
         if socket is not None:
             self._let_out(socket, command.linger_ms)
+
+    def allow(self, node: str, command: Allow) -> None:
+        """Let somebody connect who is kept waiting."""
+        if socket := self._sockets.get((node, command.link)):
+            socket.allowed.add(command.key)
+
+    def expel(self, node: str, command: Expel) -> None:
+        """End somebody's connections."""
+        socket = self._sockets.get((node, command.link))
+        if socket is None:
+            return
+        socket.allowed.discard(command.key)
+        for connection in list(socket.connections):
+            if self._key_of(connection.pipes[0].sender.node) == command.key:
+                self._break(connection)
 
     def send(self, node: str, command: Send) -> None:
         """Send a message as the link's socket type does it."""
@@ -358,8 +385,27 @@ class Network:
             return
         if bound is None or bound.kind is not BOUND_BY[socket.kind]:
             self._failed(socket, "connection refused")
+        elif not self._is_known_to(socket, bound):
+            self._failed(socket, "it does not let this key in")
+        elif self._waits_at(socket, bound):
+            if self.world.now_ms - socket.trying_since_ms >= limits.ADMISSION_WAIT_MS:
+                self._failed(socket, "it does not let this key in")
+            else:
+                self.world.after(1, "net", _Attempt(socket))
         else:
             self._connect(socket, bound)
+
+    def _is_known_to(self, socket: Socket, bound: Socket) -> bool:
+        """Whether each end has the key that the other one wants to see."""
+        mine, theirs = self._key_of(socket.node), self._key_of(bound.node)
+        if not theirs:
+            return True
+        single = bound.kind in SINGLE_USE
+        return socket.key == theirs and (not single or bound.key == mine)
+
+    def _waits_at(self, socket: Socket, bound: Socket) -> bool:
+        mine = self._key_of(socket.node)
+        return bool(mine) and bound.kind is LinkKind.FEED_BIND and mine not in bound.allowed
 
     def _failed(self, socket: Socket, why: str) -> None:
         self._tell_down(socket, why)
@@ -508,7 +554,8 @@ class Network:
             return
         receiver.answered = receiver.asked
         self._watch(self.on_arrived, pipe.sender.node, receiver.node, message)
-        self._deliver(receiver.node, Received(receiver.link, message, sender))
+        key = self._key_of(pipe.sender.node) if receiver.kind in ADDRESSED else ""
+        self._deliver(receiver.node, Received(receiver.link, message, sender, key))
 
     def _notice_end(self, connection: Connection, socket: Socket, why: str) -> None:
         if connection not in socket.connections or not socket.open:

@@ -16,14 +16,17 @@ from typing import Any, Protocol
 from tests.sim.network import Network
 from tests.sim.world import World
 from wire import limits
-from wire.messages import DnsReply, Record, Register
+from wire.identity import KEY_CHARS, KeyPair
+from wire.messages import DnsReply, NameRequest, Record, Register
 from wire.names import LinkId
 from wire.step import (
+    Allow,
     Asked,
     CloseLink,
     Command,
     Core,
     Event,
+    Expel,
     LinkKind,
     OpenLink,
     Received,
@@ -35,6 +38,7 @@ from wire.step import (
     StopTimer,
     TimerFired,
 )
+from zdns.door import Doorkeeper, House
 from zdns.registry import Registry
 
 _NUMBERS = re.compile(r"\d+")
@@ -241,6 +245,10 @@ class CoreNode:
                     self._network.open(self.name, command)
                 case CloseLink():
                     self._network.close(self.name, command)
+                case Allow():
+                    self._network.allow(self.name, command)
+                case Expel():
+                    self._network.expel(self.name, command)
                 case StartTimer(name, delay_ms):
                     self._start_timer(name, delay_ms)
                 case StopTimer(name):
@@ -289,6 +297,7 @@ def describe_event(event: Event | str) -> str:
 PORT = LinkId("port")
 ZDNS = "zdns"
 ZDNS_ENDPOINT = "tcp://zdns:8000"
+HOUSE = House(KeyPair("zdns".ljust(KEY_CHARS, "."), "hush"), b"the secret", b"the permit key", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +307,12 @@ class _Saved:
     record: Record
     reply: DnsReply
     sender: bytes
-    told: bool
+    request: NameRequest
+
+    @property
+    def told(self) -> bool:
+        """zdns did not know it any more; a server has told it."""
+        return isinstance(self.request, Register)
 
 
 class ZdnsNode:
@@ -316,8 +330,13 @@ class ZdnsNode:
         on_started: Callable[[dict[str, Record]], None] = lambda _: None,
         make_registry: Callable[..., Registry] = Registry,
         lease_ms: int = limits.LEASE_MS,
+        house: House | None = None,
     ) -> None:
-        """`on_saved` is told each record, and whether zdns only took up what a server told it."""
+        """`on_saved` is told each record, and whether zdns only took up what a server told it.
+
+        `house`: what makes the network a closed one.
+        """
+        self.house = house
         self.name = ZDNS
         self.state = State.GONE
         self.incarnation = 0
@@ -331,7 +350,8 @@ class ZdnsNode:
         self._lease_ms = lease_ms
         self._disk: dict[str, Record] = {}
         self._saving: _Saved | None = None
-        self._requests: deque[tuple[Any, bytes]] = deque()  # DnsRequests
+        self._door = Doorkeeper(house)
+        self._requests: deque[tuple[Any, bytes]] = deque()  # NameRequests
         self._stopped_at_ms = 0
         self._backlog: list[Any] = []
         world.join(ZDNS, self._take)
@@ -352,7 +372,10 @@ class ZdnsNode:
         records = [self._disk[service] for service in sorted(self._disk)]
         rng = Random(self._world.random.getrandbits(64))
         grace_ms = self.first_grace_ms if self.incarnation == 1 else limits.GRACE_MS
-        self.registry = self._make_registry(records, self._lease_ms, self._world.now_ms, rng=rng, grace_ms=grace_ms)
+        self._door = Doorkeeper(self.house)
+        more = {} if self.house is None else {"seals": self._door}
+        now_ms = self._world.now_ms
+        self.registry = self._make_registry(records, self._lease_ms, now_ms, rng=rng, grace_ms=grace_ms, **more)
         self._world.note(self.name, "START")
         self._network.open(self.name, OpenLink(PORT, LinkKind.DNS_BIND, ZDNS_ENDPOINT))
 
@@ -399,14 +422,18 @@ class ZdnsNode:
             self._backlog.append(item)
             return
         match item.event:
-            case Received(_, message, sender):
+            case Received(_, message, sender, key):
+                reply = self._door.judge(message, key)  # type: ignore[arg-type]  # the network lets nothing else through
+                if reply is not None:
+                    self._network.send(ZDNS, Send(PORT, reply, sender))
+                    return
                 self._requests.append((message, sender))
                 self._judge()
             case _Saved() as saved if saved is self._saving:
                 self._saving = None
                 self._save(saved)
                 self.registry.adopt(saved.record)
-                self._network.send(ZDNS, Send(PORT, saved.reply, saved.sender))
+                self._network.send(ZDNS, Send(PORT, self._door.complete(saved.request, saved.reply), saved.sender))
                 self._judge()
             case _:
                 pass
@@ -417,9 +444,9 @@ class ZdnsNode:
             request, sender = self._requests.popleft()
             decision = self.registry.decide(request, self._world.now_ms)
             if decision.record is None:
-                self._network.send(ZDNS, Send(PORT, decision.reply, sender))
+                self._network.send(ZDNS, Send(PORT, self._door.complete(request, decision.reply), sender))
                 continue
-            self._saving = _Saved(decision.record, decision.reply, sender, isinstance(request, Register))
+            self._saving = _Saved(decision.record, decision.reply, sender, request)
             item = _Happens(self.incarnation, self._saving)
             self._world.after(self.disk_ms, ZDNS, item)
 

@@ -43,11 +43,11 @@ class Verdict:
         )
 
 
-def play(seed: int, make: Make | None = None) -> Verdict:
-    """Play the run of `seed`, with the real cores or with those of `make`."""
+def play(seed: int, make: Make | None = None, *, closed: bool = False) -> Verdict:
+    """Play the run of `seed`, with the real cores or with those of `make`, on an open network or a closed one."""
     with small_limits():
         fate = Fate(seed)
-        town = Town(seed, make, min_n=fate.plan.min_n, term_ms=fate.plan.term_ms)
+        town = Town(seed, make, min_n=fate.plan.min_n, term_ms=fate.plan.term_ms, closed=closed)
         try:
             fate.begin(town)
             town.world.run(fate.plan.stage_ms)
@@ -126,6 +126,8 @@ def start_over(town: Town) -> None:
     told = world.run(world.now_ms + TOLD_WITHIN_MS, lambda: not untold() or not checkers.history_is_lost())
     if not told and not checkers.store_is_lost:
         raise Broken(f"nobody serves, and {', '.join(untold())} was not told within {TOLD_WITHIN_MS} ms")
+    if not checkers.history_is_lost():
+        return  # a zdns that has lost its store gave the name to somebody who knew of no history
     world.note("fate", "START OVER")
     epoch = checkers.record.epoch if checkers.record else 0
     _newcomer(town, fresh=True)

@@ -17,10 +17,11 @@ from peer.engine import Engine, EngineOptions
 from tests.sim.checkers import Broken, Checkers
 from tests.sim.disks import Disk, Shelf, Store
 from tests.sim.network import Network, machine_of
-from tests.sim.nodes import ZDNS, ZDNS_ENDPOINT, Clock, CoreNode, Node, State, ZdnsNode
+from tests.sim.nodes import HOUSE, ZDNS, ZDNS_ENDPOINT, Clock, CoreNode, Node, State, ZdnsNode
 from tests.sim.world import World
-from wire import codec, limits
+from wire import codec, identity, limits
 from wire.exits import EXIT_UNAVAILABLE
+from wire.identity import KEY_CHARS, Credentials, KeyPair
 from wire.messages import Entry, Message, Published, Record, Sealed
 from wire.names import ServerId
 from wire.step import Asked, Core, Stopping
@@ -114,10 +115,16 @@ class Trigger:
 class Town:
     """The nodes of one run. Hosts are named; nodes are called after them: "ana", and "ana.s1" for its first server."""
 
-    def __init__(self, seed: int, make: Make | None = None, *, min_n: int = 0, term_ms: int = 0) -> None:
+    def __init__(
+        self, seed: int, make: Make | None = None, *, min_n: int = 0, term_ms: int = 0, closed: bool = False
+    ) -> None:
+        """`closed`: everybody has keys, and must be let in."""
+        self.closed = closed
         self.world = World(seed)
         self.faults: Counter[str] = Counter()  # what has befallen them, by kind
-        self.checkers = Checkers(holds=self._holds, has_copy=self._has_copy, lacks=self._lacks, knows=self._knows)
+        self.checkers = Checkers(
+            holds=self._holds, has_copy=self._has_copy, lacks=self._lacks, knows=self._knows, kept=self._kept_by_active
+        )
         self.nodes: dict[str, Node] = {}
         self.hosts: dict[str, Host] = {}
         self.triggers: list[Trigger] = []
@@ -130,7 +137,7 @@ class Town:
         self._sealed: dict[str, int] = {}  # node -> the head it has sent a seal for
         self._calm_since_ms = 0
         self._memories: dict[str, list[History]] = {}  # server id -> what it had in memory at each death
-        self.network = Network(self.world, self._deliver, self._is_stopped)
+        self.network = Network(self.world, self._deliver, self._is_stopped, self._key_of)
         self.network.on_sent += [self.checkers.sent, self._sent]
         self.network.on_arrived += [self.checkers.arrived, self._arrived]
         self.world.join("fate", self._befall)
@@ -141,8 +148,18 @@ class Town:
             on_saved=self.checkers.saved,
             on_started=self.checkers.zdns_started,
             make_registry=self._make.registry,
+            house=HOUSE if closed else None,
         )
         self.nodes[ZDNS] = self.zdns
+
+    def _key_of(self, node: str) -> str:
+        """The public key of whoever runs a node."""
+        return machine_of(node).ljust(KEY_CHARS, ".") if self.closed else ""
+
+    def _credentials(self, host: Host) -> Credentials | None:
+        if not self.closed:
+            return None
+        return Credentials(KeyPair(self._key_of(host.name), "hush"), HOUSE.keys.public, HOUSE.secret)
 
     # --- hosts ----------------------------------------------------------------------------------------------------
 
@@ -166,7 +183,8 @@ class Town:
         if host.disk is None:
             host.disk = Disk(self.world)
         store = host.disk.newest() if not host.ephemeral and not (host.fresh and host.lives == 1) else None
-        host.server_id = store.server_id if store is not None else f"{host.name}-{host.lives}"
+        made = identity.make_id(self._key_of(host.name), f"{host.name}-{host.lives}")
+        host.server_id = store.server_id if store is not None else made
         host.restarted_as = host.server_id if store is not None else ""
         options = ServerOptions(
             service=SERVICE,
@@ -179,6 +197,7 @@ class Town:
             fresh=host.fresh and host.lives == 1,
             replicas=host.replicas,
             ephemeral=host.ephemeral,
+            credentials=self._credentials(host),
         )
         restored = store.restored(SERVICE) if store is not None else None
         node = self._core_node(name, lambda: self._make.server(options, restored), host)
@@ -205,6 +224,7 @@ class Town:
             since=None,
             flood_per_s=0,
             page=20,
+            credentials=self._credentials(host),
         )
         if host.client is None:
             host.client = self._core_node(host.name, lambda: self._make.client(options), host)
@@ -462,7 +482,7 @@ class Town:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _host_of_server(self, server_id: str) -> Host | None:
-        return self.hosts.get(server_id.rpartition("-")[0])
+        return self.hosts.get(server_id.rpartition("-")[0].rpartition("-")[2])  # a key may come first
 
     def _live_core(self, server_id: str) -> ServerCore | None:
         host = self._host_of_server(server_id)
@@ -487,6 +507,20 @@ class Town:
             return False
         memories = [*self._memories.get(server_id, ()), *([core.history] if core is not None and core.history else [])]
         return any(memory.log == log and memory.entries(entry.seq, entry.seq) == [entry] for memory in memories)
+
+    def _kept_by_active(self, log: str, seq: int) -> Entry | None:
+        """An entry of the history that is served, wherever its server has it."""
+        host = self.active_host()
+        core = host.server.core if host is not None and host.server is not None else None
+        if host is None or not isinstance(core, ServerCore) or core.room is None or core.room.history.log != log:
+            return None
+        if seq >= core.room.history.first:
+            found = core.room.history.entries(seq, seq)
+            return found[0] if found else None
+        for store in host.disk.stores if host.disk is not None else []:
+            if (store.server_id, store.log) == (host.server_id, log):
+                return codec.decode_entry(store.entries[seq - 1]) if seq <= len(store.entries) else None
+        return None
 
     def _lacks(self, server_id: str, volatile: bool, log: str, committed: Sequence[bytes]) -> str:
         """What a server that is counted on lacks of what is committed, as half a sentence; empty: nothing.

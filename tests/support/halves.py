@@ -178,8 +178,8 @@ class Half:
 
     def _order(self, order: DiskOrder) -> None:
         match order:
-            case MakeStore(number, log):
-                self.stores[number] = Store(log, self._options.server_id)
+            case MakeStore(number, log, notes):
+                self.stores[number] = Store(log, self._options.server_id, notes=notes)
             case DropStore(number, erase) if erase:
                 self.stores.pop(number, None)
             case WriteStore() if self.is_slow:

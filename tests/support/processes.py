@@ -15,6 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from peer import access
+from wire.identity import Credentials
+from zdns import house
+
 ROOT = Path(__file__).parents[2]
 # Only a hang may end a wait: a loaded machine may take its time.
 # Said by whoever takes longer than a second to leave, as anybody may on a busy machine.
@@ -22,6 +26,10 @@ LEAVING = "handing over what this machine holds before it leaves …\n"
 PATIENCE_S = 60.0
 
 Line = dict[str, Any]
+
+# By the address of each zdns that was started: its data folder, and what others need to be let in. Who has another data
+# folder than it gets the ticket, as on another machine; who has the same finds it there.
+_HOUSES: dict[str, tuple[Path, str]] = {}
 
 
 def relevo(*arguments: str) -> list[str]:
@@ -33,6 +41,14 @@ def environment(home: Path) -> dict[str, str]:
     """An environment with its own home and none of the caller's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RELEVO_", "XDG_"))}
     return {**kept, "RELEVO_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def ticket_for(command: Sequence[str], home: Path) -> dict[str, str]:
+    """The environment in which a command has the ticket of the zdns it names, if it needs one."""
+    address = command[command.index("--dns") + 1] if "--dns" in command else ""
+    folder = Path(command[command.index("--data-dir") + 1]) if "--data-dir" in command else home
+    house, ticket = _HOUSES.get(address, (folder, ""))
+    return {"RELEVO_TICKET": ticket} if house != folder and command[3] != "dns" else {}
 
 
 def free_port() -> int:
@@ -57,7 +73,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(home),
+            env=environment(home) | ticket_for(command, home),
             cwd=home,
             text=True,
             encoding="utf-8",
@@ -164,15 +180,25 @@ class Zdns(Process):
         lease_s: float = 1.5,
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
+        *,
+        is_open: bool = False,
     ) -> None:
         self.port = port or free_port()
         self.address = f"{host}:{self.port}"
-        super().__init__(
-            relevo("dns", "--host", host, "--port", str(self.port), "--lease", str(lease_s), "--data-dir", str(home)),
-            home,
-            within,
-        )
+        more = ["--open"] if is_open else []
+        where = ["--host", host, "--port", str(self.port), "--data-dir", str(home)]
+        super().__init__(relevo("dns", *where, "--lease", str(lease_s), *more), home, within)
         assert "listening" in (self.line() or ""), self.errors
+        file = house.find(home, self.address)
+        assert file is not None
+        self.ticket = str(file.kept.ticket)
+        _HOUSES[self.address] = (home, self.ticket)
+
+    def credentials(self, home: Path, name: str = "somebody") -> Credentials:
+        """What `name` with this data folder has to be let in by."""
+        way = access.find(data_dir=home, name=name, dns=(self.address,), ticket=self.ticket, ephemeral=False)
+        assert way.credentials is not None
+        return way.credentials
 
 
 class Chat(Process):
@@ -265,7 +291,7 @@ def run(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        env=environment(home),
+        env=environment(home) | ticket_for(relevo(*arguments), home),
         cwd=home,
         timeout=patience_s,
         check=False,

@@ -88,6 +88,17 @@ def test_what_is_no_such_table_is_refused(value: Any, part: str) -> None:
     assert part in str(error.value)
 
 
+@pytest.mark.parametrize("value", ["relevo://a:1/#abc", " relevo://a:1/\n  #abc\n"])
+def test_a_ticket_may_come_as_a_terminal_breaks_it(value: str) -> None:
+    assert checks.ticket(value) == "relevo://a:1/#abc"
+
+
+@pytest.mark.parametrize("value", ["", " \n", "\x1b", 5, None])
+def test_what_cannot_be_a_ticket_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError):
+        checks.ticket(value)
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.text("redraw=f5,cl "),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("redraw", max_size=6), inner, max_size=3),
@@ -102,6 +113,7 @@ CHECKS = (
     checks.seconds(0.1, 9),
     checks.above_zero(checks.number),
     checks.posts_per_s,
+    checks.ticket,
     checks.service,
     checks.nick,
     checks.host,

@@ -37,6 +37,8 @@ def values(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
             return tuples(inner, meta["min_length"] or 0, min(meta["max_length"] or 3, 3))
         if inner is int:
             return st.integers(meta["ge"] or 0, meta["le"] if meta["le"] is not None else 2**63 - 1)
+        if inner is bytes:
+            return st.binary(min_size=meta["min_length"] or 0, max_size=min(meta["max_length"] or 50, 50))
         return st.text(min_size=meta["min_length"] or 0, max_size=min(meta["max_length"] or 20, 20))
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*map(values, typing.get_args(kind)))

@@ -20,6 +20,7 @@ from broker.reports import (
 )
 from broker.room import FEED, ROOM
 from broker.stored import DropStore, MakeStore
+from tests.sim.disks import Store
 from tests.support.halves import (
     OPTIONS,
     Half,
@@ -45,7 +46,6 @@ from wire.messages import (
     ClaimKind,
     Decline,
     Dismiss,
-    DnsRequest,
     Expect,
     Fetch,
     Follow,
@@ -60,6 +60,7 @@ from wire.messages import (
     LinkAt,
     Message,
     Moved,
+    NameRequest,
     NameState,
     NotServing,
     Outdated,
@@ -125,9 +126,22 @@ def acked(commands: list[Command]) -> list[tuple[int, ...]]:
 def test_it_binds_registers_claims_and_serves() -> None:
     half = Half()
     assert reports(half.log) == [Listening(ANA), Serving(1), RoleGranted(1)]
-    assert orders(half.log, MakeStore) == [MakeStore(1, "n-l1")]
+    (made,) = orders(half.log, MakeStore)
+    assert (made.store, made.log) == (1, "n-l1")
     assert half.core.server == ANA
     assert [welcome.epoch for welcome in sent(half.join("ana"), Welcome)] == [1]
+
+
+def test_killed_as_soon_as_it_serves_it_goes_on_when_it_comes_back() -> None:
+    half = Half()
+    half.is_slow = True
+    store = half.stores[1]
+    notes = read_notes(orders(half.log, MakeStore)[0].notes)
+    assert notes is not None
+    assert (notes.record.active, notes.is_whole) == (ANA, True)
+    again = Half(STANDBY, registry=half.registry, store=Store(store.log, store.server_id, notes=store.notes))
+    assert again.core.room is not None
+    assert again.core.room.epoch == 2
 
 
 def test_an_epoch_of_its_own_or_another_is_told_once() -> None:
@@ -183,7 +197,7 @@ def test_a_new_name_of_the_host_reaches_zdns() -> None:
 
 def test_a_zdns_of_another_version_ends_it_with_the_reason() -> None:
     class Stubborn(Registry):
-        def decide(self, request: DnsRequest, now_ms: int):  # type: ignore[no-untyped-def]  # as its base
+        def decide(self, request: NameRequest, now_ms: int):  # type: ignore[no-untyped-def]  # as its base
             decision = super().decide(request, now_ms)
             refusal = Refused(request.ask, RefusalCode.VERSION, "versions differ")
             return type(decision)(refusal, None)

@@ -29,4 +29,8 @@ def test_refusal_codes_keep_their_numbers() -> None:
         "handover_failed": 22,
         "history_full": 23,
         "not_member": 24,
+        "not_admitted": 25,
+        "bad_ticket": 26,
+        "banned": 27,
+        "not_yours": 28,
     }

@@ -48,7 +48,6 @@ from wire.messages import (
     Decline,
     Dismiss,
     DnsReply,
-    DnsRequest,
     Expect,
     Follow,
     Following,
@@ -57,6 +56,7 @@ from wire.messages import (
     LinkAsk,
     LinkAt,
     Message,
+    NameRequest,
     NameState,
     Outdated,
     Ready,
@@ -85,7 +85,7 @@ class Bench:
     """bo follows ana, whose history has three entries; the test plays ana, zdns and the disk."""
 
     def __init__(self, entries: int = 3) -> None:
-        self.asked: list[tuple[DnsRequest, int | None]] = []
+        self.asked: list[tuple[NameRequest, int | None]] = []
         self.links = 0
         self.now_ms = 1_000
         self.leader = history_of((2, entries))
@@ -98,7 +98,7 @@ class Bench:
         self.links += 1
         return LinkId(f"copy-{self.links}")
 
-    def ask(self, request: DnsRequest, deadline_ms: int | None) -> list[Command]:
+    def ask(self, request: NameRequest, deadline_ms: int | None) -> list[Command]:
         self.asked.append((request, deadline_ms))
         return []
 

@@ -25,9 +25,9 @@ from wire import limits
 from wire.errors import RefusalCode
 from wire.messages import (
     DnsReply,
-    DnsRequest,
     Done,
     Granted,
+    NameRequest,
     NameState,
     Pick,
     Picked,
@@ -49,12 +49,12 @@ class Bench:
     """ana's room, which goes to bo."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[DnsRequest, int | None]] = []
+        self.asked: list[tuple[NameRequest, int | None]] = []
         self.said: list[object] = []
         self.commands: list[Command] = []
         self.source = HandoverSource(service=SERVICE, ask=self.ask)
 
-    def ask(self, request: DnsRequest, deadline_ms: int | None) -> list[Command]:
+    def ask(self, request: NameRequest, deadline_ms: int | None) -> list[Command]:
         self.asked.append((request, deadline_ms))
         return []
 
@@ -89,7 +89,7 @@ class Bench:
         assert self.source.phase is phase
         return self
 
-    def transfers(self) -> list[DnsRequest]:
+    def transfers(self) -> list[NameRequest]:
         return [request for request, _ in self.asked if isinstance(request, Transfer)]
 
 

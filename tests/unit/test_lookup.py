@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire import limits
+from wire import identity, limits
 from wire.errors import RefusalCode
-from wire.messages import DnsReply, Done, NameState, Published, Refused, Renew, Resolve, Resolved
+from wire.identity import Credentials, KeyPair
+from wire.messages import Admit, Admitted, DnsReply, Done, NameState, Published, Refused, Renew, Resolve, Resolved
 from wire.names import LinkId
 from wire.step import (
     CloseLink,
@@ -387,3 +388,81 @@ def test_every_question_ends_exactly_once_and_none_is_left(steps: list[tuple[str
     assert sorted(stage.ended) == sorted(set(asked) - set(cancelled))
     assert stage.lookup.phase is Phase.IDLE
     assert not stage.timers
+
+
+# --- a closed network ---
+
+MINE = Credentials(KeyPair("m" * 40, "hush"), "z" * 40, b"secret")
+
+
+def lookup_closed(*endpoints: str, permit: bytes = b"") -> Lookup:
+    return Lookup(endpoints or (HERE,), MINE, permit)
+
+
+def last_sent(commands: list[Command]) -> object:
+    return [command.message for command in commands if isinstance(command, Send)][-1]
+
+
+def admit(ask: int, permit: bytes = b"") -> Admit:
+    proof = identity.proof(b"secret", "z" * 40, "m" * 40)
+    return Admit(ask, limits.PROTOCOL, "backend.com", proof, permit)
+
+
+def test_the_ticket_is_shown_before_the_first_question() -> None:
+    lookup = lookup_closed(permit=b"old")
+    ask, commands = lookup.ask(QUESTION, 0)
+    assert OpenLink(LinkId("zdns-1"), LinkKind.DNS_ASK, HERE, key="z" * 40) in commands
+    assert last_sent(commands) == admit(ask, b"old")
+    commands, outcomes = lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"new")), 1)
+    assert outcomes == []
+    assert last_sent(commands) == question(ask)
+    assert (lookup.permit, lookup.is_admitted) == (b"new", True)
+    _, outcomes = lookup.handle(Received(LinkId("zdns-1"), answer(ask)), 2)
+    assert outcomes == [Answered(ask, question(ask), answer(ask))]
+    _, commands = lookup.ask(QUESTION, 3)
+    assert last_sent(commands) == question(ask + 1)
+
+
+def test_it_is_shown_again_to_a_zdns_that_has_forgotten_or_when_a_server_wants_another_permit() -> None:
+    lookup = lookup_closed()
+    ask, _ = lookup.ask(QUESTION, 0)
+    lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"new")), 1)
+    forgotten = Refused(ask, RefusalCode.NOT_ADMITTED, "who are you")
+    commands, outcomes = lookup.handle(Received(LinkId("zdns-1"), forgotten), 2)
+    assert (last_sent(commands), outcomes) == (admit(ask, b"new"), [])
+    lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"new")), 3)
+    lookup.handle(Received(LinkId("zdns-1"), answer(ask)), 4)
+    lookup.show_ticket_again()
+    ask, commands = lookup.ask(QUESTION, 5)
+    assert last_sent(commands) == admit(ask, b"new")
+
+
+@pytest.mark.parametrize("code", [RefusalCode.BAD_TICKET, RefusalCode.BANNED, RefusalCode.VERSION])
+def test_a_ticket_that_is_turned_down_is_the_answer(code: RefusalCode) -> None:
+    lookup = lookup_closed()
+    ask, _ = lookup.ask(QUESTION, 0)
+    refused = Refused(ask, code, "no")
+    _, outcomes = lookup.handle(Received(LinkId("zdns-1"), refused), 1)
+    assert outcomes == [Answered(ask, question(ask), refused)]
+
+
+def test_on_an_open_network_a_refusal_is_the_answer() -> None:
+    lookup = Lookup([HERE])
+    ask, commands = lookup.ask(QUESTION, 0)
+    assert last_sent(commands) == question(ask)
+    refused = Refused(ask, RefusalCode.NOT_ADMITTED, "no")
+    assert lookup.handle(Received(LinkId("zdns-1"), refused), 1)[1] == [Answered(ask, question(ask), refused)]
+
+
+def test_when_it_is_hopeless_everywhere_whoever_waits_is_told_and_the_next_one_tries_again() -> None:
+    lookup = Lookup([HERE, THERE])
+    ask, _ = lookup.ask(QUESTION, 0)
+    commands, outcomes = lookup.handle(LinkDown(LinkId("zdns-1"), "it is closed", hopeless=True), 1)
+    assert outcomes == []
+    commands, _ = lookup.handle(TimerFired(timer(commands, "back-off")), 200)
+    commands, outcomes = lookup.handle(LinkDown(link(commands), "it is closed", hopeless=True), 201)
+    assert outcomes == [Unanswered(ask, question(ask), "zdns at there:8000: it is closed", hopeless=True)]
+    assert StopTimer(f"zdns.deadline-{ask}") in commands
+    assert lookup.phase is Phase.IDLE
+    _, commands = lookup.ask(QUESTION, 300)
+    assert OpenLink(link(commands), LinkKind.DNS_ASK, HERE) in commands

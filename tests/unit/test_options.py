@@ -69,6 +69,21 @@ def test_it_is_known_what_was_given() -> None:
     assert settings.given == ("name", "term", "flood")
 
 
+@pytest.mark.parametrize(
+    ("flags", "file", "given"),
+    [
+        ({}, {}, None),
+        ({"dns": "localhost"}, {}, ("localhost:8000",)),
+        ({}, {"dns_port": 9}, ("localhost:9",)),
+        ({"dns_ip": "10.0.0.5"}, {"dns": "b:2"}, ("10.0.0.5:8000",)),
+    ],
+)
+def test_a_name_server_that_somebody_named_is_told_from_the_default(
+    flags: dict[str, Any], file: dict[str, Any], given: tuple[str, ...] | None
+) -> None:
+    assert settle("chat", flags, {}, file, FILE).given_dns == given
+
+
 @pytest.mark.parametrize("word", ["1", "true", "YES", "on"])
 def test_the_environment_can_switch_on_and_off(word: str) -> None:
     assert settled("chat", {}, {"RELEVO_EPHEMERAL": word})["ephemeral"] is True

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer.outbox import Committed, Dropped, FloodGate, Kept, Outbox, Row, State, Write, text_fault
+from peer.outbox import Committed, Dropped, Kept, Outbox, Row, State, Write, text_fault
 from wire import limits
 from wire.messages import Posts
 from wire.step import Command, LinkUp, StartTimer, StopTimer, TimerFired
@@ -402,15 +402,6 @@ def test_texts_that_cannot_be_posted_have_a_code_each() -> None:
     assert text_fault("x" * limits.TEXT_BYTES_MAX) is None
     codes = [(fault.code if (fault := text_fault(text)) else "") for text in ("", " \n", "é" * 5_000, "\ud800")]
     assert codes == ["empty", "empty", "too_long", "bad_text"]
-
-
-def test_the_flood_gate_lets_a_burst_through_and_then_so_many_a_second() -> None:
-    gate = FloodGate(3)  # a burst of 10
-    assert [gate.passes(0) for _ in range(11)] == [True] * 10 + [False]
-    assert not gate.passes(300)
-    assert gate.passes(334)
-    assert [gate.passes(60_000) for _ in range(11)] == [True] * 10 + [False]
-    assert all(FloodGate(0).passes(0) for _ in range(1_000))
 
 
 actions = st.lists(

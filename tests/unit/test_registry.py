@@ -9,16 +9,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from wire import codec, limits
+from wire import codec, identity, limits
 from wire.errors import InvariantViolated, RefusalCode
 from wire.messages import (
     Claim,
     ClaimKind,
     DnsReply,
-    DnsRequest,
     Done,
     Granted,
     Leave,
+    NameRequest,
     NameState,
     Pick,
     Picked,
@@ -55,20 +55,20 @@ class Desk:
         self.registry = Registry(records, LEASE, 0, rng=Random(1), grace_ms=grace_ms, takes_up=takes_up)
         self.saved: list[Record] = []
 
-    def ask(self, request: DnsRequest) -> DnsReply:
+    def ask(self, request: NameRequest) -> DnsReply:
         decision = self.registry.decide(request, self.now_ms)
         if decision.record is not None:
             self.registry.adopt(decision.record)
             self.saved.append(decision.record)
         return decision.reply
 
-    def granted(self, request: DnsRequest) -> Record:
+    def granted(self, request: NameRequest) -> Record:
         reply = self.ask(request)
         assert isinstance(reply, Granted), reply
         assert reply.ask == request.ask
         return reply.record
 
-    def refused(self, request: DnsRequest) -> Refused:
+    def refused(self, request: NameRequest) -> Refused:
         reply = self.ask(request)
         assert isinstance(reply, Refused), reply
         assert reply.ask == request.ask
@@ -181,7 +181,7 @@ def test_an_active_server_that_leaves_ends_its_lease_and_not_its_record() -> Non
 
 
 @pytest.mark.parametrize("request_", [Resolve(6, 99, TEA), Register(6, 99, TEA, A)])
-def test_another_protocol_is_refused_with_both_versions_named(request_: DnsRequest) -> None:
+def test_another_protocol_is_refused_with_both_versions_named(request_: NameRequest) -> None:
     refused = Desk().refused(request_)
     assert refused.code is RefusalCode.VERSION
     assert "protocol 99" in refused.message
@@ -201,7 +201,7 @@ def test_another_protocol_is_refused_with_both_versions_named(request_: DnsReque
         Leave(6, "tea!", A.id),
     ],
 )
-def test_a_bad_service_name_is_refused_in_every_request(request_: DnsRequest) -> None:
+def test_a_bad_service_name_is_refused_in_every_request(request_: NameRequest) -> None:
     assert Desk().refused(request_).code is RefusalCode.BAD_NAME
 
 
@@ -890,7 +890,7 @@ def test_a_name_without_record_is_given_to_nobody_before_the_grace_is_over(epoch
 def test_whoever_registers_or_renews_is_told_for_how_long_the_name_is_given_to_nobody() -> None:
     desk = Desk(Record("coffee", 2, 9, "log-3", C, (C,)), grace_ms=GRACE)
 
-    def wait_ms(request: DnsRequest) -> int:
+    def wait_ms(request: NameRequest) -> int:
         reply = desk.ask(request)
         assert isinstance(reply, Registered)
         return reply.wait_ms
@@ -952,7 +952,7 @@ def test_nothing_of_a_told_record_changes_during_the_grace() -> None:
 
 
 @pytest.mark.parametrize("request_", [in_sync(A, 7, 12, A), transfer(A, 7, 12, B)])
-def test_an_active_server_that_zdns_does_not_know_yet_is_asked_to_wait(request_: DnsRequest) -> None:
+def test_an_active_server_that_zdns_does_not_know_yet_is_asked_to_wait(request_: NameRequest) -> None:
     desk = Desk(grace_ms=GRACE)
     assert desk.refused(request_).code is RefusalCode.BUSY
     told(desk, C, Record(TEA, 6, 8, "log-1", C, (C, A, B)))
@@ -1021,7 +1021,7 @@ class AnySequence(RuleBasedStateMachine):
         self.record: Record | None = None
         self.holders: dict[int, str] = {}  # epoch -> the one server that was ever told it has it
         self.transfers: dict[tuple[int, int], str] = {}  # (epoch, version) -> to whom it was granted
-        self.asked: list[DnsRequest] = []
+        self.asked: list[NameRequest] = []
         self.known: dict[str, Record] = {}  # server -> the newest record it was told
 
     @property
@@ -1032,7 +1032,7 @@ class AnySequence(RuleBasedStateMachine):
     def version(self) -> int:
         return self.record.version if self.record else 0
 
-    def ask(self, request: DnsRequest, saves: bool = True) -> DnsReply | None:
+    def ask(self, request: NameRequest, saves: bool = True) -> DnsReply | None:
         was = self.record
         decision = self.registry.decide(request, self.now_ms)
         assert codec.decode(codec.encode(decision.reply), DnsReply) == decision.reply
@@ -1045,7 +1045,7 @@ class AnySequence(RuleBasedStateMachine):
         self.judge(request, decision.reply, was)
         return decision.reply
 
-    def judge(self, request: DnsRequest, reply: DnsReply, was: Record | None) -> None:
+    def judge(self, request: NameRequest, reply: DnsReply, was: Record | None) -> None:
         now = self.record
         self.learn(request, reply)
         match reply:
@@ -1100,7 +1100,7 @@ class AnySequence(RuleBasedStateMachine):
         assert told.volatile == was.volatile
         assert not (isinstance(request, Claim) and request.from_disk and request.server.id in was.volatile)
 
-    def learn(self, request: DnsRequest, reply: DnsReply) -> None:
+    def learn(self, request: NameRequest, reply: DnsReply) -> None:
         record = reply.record if isinstance(reply, Refused | Granted | Registered) else None
         if record is None or isinstance(request, Resolve):
             return
@@ -1320,3 +1320,56 @@ def test_only_the_active_server_can_end_a_history_and_not_while_another_holds_it
     followed_desk = followed()
     followed_desk.ask(Leave(1, TEA, A.id, True))
     assert followed_desk.resolved().state is NameState.SERVED
+
+
+def test_an_active_server_that_was_started_again_with_less_does_not_keep_its_role_alive() -> None:
+    desk = Desk()
+    desk.granted(first(A))
+    desk.ask(Register(1, limits.PROTOCOL, TEA, A))
+    desk.ask(Register(1, limits.PROTOCOL, TEA, B))
+    desk.granted(in_sync(A, 1, 1, A, B, volatile=("a",)))
+    assert desk.refused(failover(B, 1)).code is RefusalCode.ALIVE
+    desk.ask(Renew(1, TEA, "a", behind=True))
+    desk.ask(Register(1, limits.PROTOCOL, TEA, A))
+    assert desk.granted(failover(B, 1)).active == B
+
+
+# --- bans and seals ---
+
+
+def test_servers_of_a_banned_key_are_not_there_any_more() -> None:
+    one, other = server(identity.make_id("k" * 40, "1")), server(identity.make_id("o" * 40, "1"))
+    desk = Desk()
+    for registers in (one, other):
+        desk.ask(Register(1, limits.PROTOCOL, TEA, registers))
+    desk.registry.evict({identity.fingerprint("k" * 40)})
+    for _ in range(20):
+        picked = desk.ask(Pick(1, TEA, "somebody"))
+        assert not (isinstance(picked, Picked) and picked.server == one)
+    refused = desk.ask(Renew(1, TEA, one.id))
+    assert isinstance(refused, Refused)
+    assert refused.code is RefusalCode.NOT_REGISTERED
+    assert isinstance(desk.ask(Renew(1, TEA, other.id)), Registered)
+
+
+class Wax:
+    """Seals that can be seen."""
+
+    def seal(self, record: Record) -> Record:
+        return msgspec.structs.replace(record, seal=f"{record.epoch}/{record.version}".encode())
+
+    def is_sealed(self, record: Record) -> bool:
+        return record == self.seal(record)
+
+
+def test_with_seals_every_record_has_one_and_none_is_taken_up_without() -> None:
+    wax = Wax()
+    registry = Registry([], LEASE, 0, rng=Random(1), seals=wax)
+    decision = registry.decide(Claim(1, TEA, A, ClaimKind.FIRST, 0, "log"), 0)
+    assert decision.record is not None
+    assert wax.is_sealed(decision.record)
+    assert decision.reply == Granted(1, decision.record)
+    later = msgspec.structs.replace(decision.record, epoch=7, version=9)
+    for told, is_taken_up in ((later, False), (wax.seal(later), True)):
+        fresh = Registry([], LEASE, 0, rng=Random(1), seals=wax)
+        assert (fresh.decide(Register(1, limits.PROTOCOL, TEA, A, told), 0).record is not None) is is_taken_up

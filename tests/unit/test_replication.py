@@ -33,7 +33,6 @@ from wire.messages import (
     Decline,
     Dismiss,
     DnsReply,
-    DnsRequest,
     Done,
     Expect,
     Follow,
@@ -45,6 +44,7 @@ from wire.messages import (
     LinkAsk,
     LinkAt,
     Message,
+    NameRequest,
     Outdated,
     Pick,
     Picked,
@@ -69,7 +69,7 @@ class Bench:
     """ana leads; its followers and zdns are played by the test."""
 
     def __init__(self, *in_sync: ServerInfo, entries: int = 5, committed: int = 0, replicas: int = 1) -> None:
-        self.asked: list[DnsRequest] = []
+        self.asked: list[NameRequest] = []
         self.deadlines: list[int | None] = []
         self.reads: list[tuple[int, int, int, BlockRead, Failed]] = []
         self.history = history_of((2, entries))
@@ -95,7 +95,7 @@ class Bench:
         self.names += 1
         return f"{kind}-{self.names}"
 
-    def ask(self, request: DnsRequest, deadline_ms: int | None) -> list[Command]:
+    def ask(self, request: NameRequest, deadline_ms: int | None) -> list[Command]:
         self.asked.append(request)
         self.deadlines.append(deadline_ms)
         return []
@@ -199,7 +199,7 @@ class Bench:
             said += self.note(self.followers.timer(TICK, self.now_ms))
         return said
 
-    def answer(self, reply: DnsReply, request: DnsRequest | None = None) -> list[Verdict]:
+    def answer(self, reply: DnsReply, request: NameRequest | None = None) -> list[Verdict]:
         return self.note(self.followers.answered(request or self.asked[-1], reply, self.now_ms))
 
     def grant(self) -> list[Verdict]:
@@ -538,6 +538,27 @@ def test_a_leader_that_is_alone_is_volatile_only_if_its_disk_lacks_something_com
     assert lacking.mark() == 4
     lacking.down(BO)
     assert lacking.changes()[1:] == [change(8, ANA, volatile=("ana-id",))]
+
+
+def test_memory_counts_only_while_zdns_knows_of_it_whatever_it_is_asked() -> None:
+    bench = Bench(BO).begin(kept=0)
+    assert not bench.followers.memory_counts
+    bench.grant()
+    bench.linked(BO, have=5)
+    assert bench.followers.memory_counts
+    bench.down(BO)
+    assert bench.changes()[-1] == change(8, ANA), "nothing is committed yet, so what is on disk would do"
+    bench.linked(BO, have=5)
+    assert not bench.followers.memory_counts, "zdns may be about to forget that the disk lacks it"
+
+
+def test_with_a_failed_disk_one_follower_is_wanted_even_if_none_was() -> None:
+    bench = Bench(replicas=0).begin()
+    bench.note(bench.followers.timer(TICK, bench.now_ms + limits.RECRUIT_MS))
+    assert not [request for request in bench.asked if isinstance(request, Pick)]
+    bench.note(bench.followers.disk_failed(5))
+    bench.note(bench.followers.timer(TICK, bench.now_ms + 2 * limits.RECRUIT_MS))
+    assert [request for request in bench.asked if isinstance(request, Pick)]
 
 
 # --- sending ---

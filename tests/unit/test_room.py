@@ -19,7 +19,7 @@ from broker.stored import (
     StoreUnread,
 )
 from tests.support.replicas import history_of, orders, restored_of
-from wire import codec, limits
+from wire import codec, identity, limits
 from wire.errors import RefusalCode
 from wire.messages import (
     Acked,
@@ -792,3 +792,133 @@ def test_only_a_history_in_memory_is_ever_full(monkeypatch: pytest.MonkeyPatch, 
     assert sent(turn(room, ("ana", Posts(1, ("one",)))), Acked) == [Acked(1, (1,))]
     refused = sent(turn(room, ("ana", Posts(2, ("two",)))), Refused)
     assert [one.code for one in refused] == ([] if disk == "there" else [RefusalCode.HISTORY_FULL])
+
+
+# --- keys ---
+
+KEYS = {b"ana": "a" * 40, b"ana2": "a" * 40, b"eve": "e" * 40, b"bo": "b" * 40}
+
+
+def closed_room(state: RoomState | None = None) -> Room:
+    """A room whose routes have keys."""
+    history = History("log")
+    return Room(
+        service="backend.com",
+        server=SERVER,
+        epoch=3,
+        history=history,
+        committed=0,
+        keeper=Keeper(has_disk=False),
+        state=state or RoomState((), 0, 0, True, 30_000, ()),
+        now_ms=0,
+        utc_offset_ms=0,
+        key_of=lambda route: KEYS.get(route, ""),
+    )
+
+
+def enter(room: Room, route: bytes, nick: str, **changes: Any) -> list[Command]:
+    return room.receive(route, hello(identity.make_id(KEYS[route], route.hex()), nick, **changes), 0)
+
+
+def nick_of(commands: list[Command]) -> str:
+    return sent(commands, Welcome)[0].nick
+
+
+def test_members_are_told_with_their_keys() -> None:
+    room = closed_room()
+    enter(room, b"ana", "ana")
+    assert [member.key for member in room.members] == ["a" * 40]
+
+
+def test_a_nick_belongs_to_its_key_also_when_its_owner_is_gone() -> None:
+    room = closed_room()
+    enter(room, b"ana", "ana")
+    room.receive(b"ana", Bye(), 0)
+    assert nick_of(enter(room, b"eve", "Ana")) == "Ana-2"
+    room.receive(b"eve", Bye(), 0)
+    (refused,) = sent(enter(room, b"eve", "ana", nick_fixed=True), Refused)
+    assert refused.code is RefusalCode.NAME_TAKEN
+    assert identity.shown(identity.fingerprint("a" * 40)) in refused.message
+    assert nick_of(enter(room, b"ana2", "ana")) == "ana"
+
+
+def test_a_nick_is_kept_by_the_next_server_too() -> None:
+    room = closed_room()
+    enter(room, b"ana", "ana")
+    room.receive(b"ana", Bye(), 0)
+    room = closed_room(room.state(0))
+    assert nick_of(enter(room, b"eve", "ana")) == "ana-2"
+
+
+def test_nobody_is_renamed_to_a_nick_of_another_key_and_the_new_one_is_kept() -> None:
+    room = closed_room()
+    enter(room, b"ana", "ana")
+    room.receive(b"ana", Bye(), 0)
+    enter(room, b"eve", "eve")
+    assert sent(room.receive(b"eve", Rename(1, "ANA"), 0), Refused)[0].code is RefusalCode.NAME_TAKEN
+    assert sent(room.receive(b"eve", Rename(2, "queen"), 0), Done)
+    room.receive(b"eve", Bye(), 0)
+    assert nick_of(enter(room, b"bo", "queen")) == "queen-2"
+
+
+@pytest.mark.parametrize("changes", [{"keeps_key": False}, {"guest": True}])
+def test_nicks_are_not_kept_for_guests_nor_for_keys_that_do_not_last(changes: dict[str, bool]) -> None:
+    room = closed_room()
+    enter(room, b"ana", "ana", **changes)
+    room.receive(b"ana", Bye(), 0)
+    assert nick_of(enter(room, b"eve", "ana")) == "ana"
+
+
+def test_only_so_many_nicks_are_kept_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "NICKS_OWNED_MAX", 1)
+    room = closed_room()
+    for route, nick in ((b"ana", "ana"), (b"bo", "bo")):
+        enter(room, route, nick)
+        room.receive(route, Bye(), 0)
+    assert room.state(0).owners == (("bo", identity.fingerprint("b" * 40)),)
+    assert nick_of(enter(room, b"eve", "ana")) == "ana"
+
+
+def test_whoever_is_banned_is_told_and_gone_for_the_others() -> None:
+    room = closed_room()
+    enter(room, b"ana", "ana")
+    enter(room, b"eve", "eve")
+    room.flush(0)
+    commands = room.ban({identity.fingerprint("e" * 40)})
+    assert [refused.code for refused in sent(commands, Refused, b"eve")] == [RefusalCode.BANNED]
+    assert [change.member.nick for change in sent(commands, Presence)[0].changes] == ["eve"]
+    assert [member.nick for member in room.members] == ["ana"]
+    assert room.receive(b"eve", Posts(1, ("x",)), 0) == [Send(ROOM, WhoAreYou(), b"eve")]
+    assert room.ban({identity.fingerprint("e" * 40)}) == []
+
+
+# --- who posts too fast ---
+
+
+def test_what_comes_too_fast_is_not_taken_and_its_author_is_told_once_a_second() -> None:
+    room = Room(
+        service="backend.com",
+        server=SERVER,
+        epoch=3,
+        history=History("log"),
+        committed=0,
+        keeper=Keeper(has_disk=False),
+        state=RoomState((), 0, 0, True, 30_000, ()),
+        now_ms=0,
+        utc_offset_ms=0,
+        flood_per_s=limits.FLOOD_POSTS_PER_S,
+    )
+    join(room, "eve", "ana")
+    told = []
+    for first in range(1, 600, 60):
+        told += sent(room.receive(b"eve", Posts(first, ("x",) * 60), 0), Refused)
+    assert [refused.code for refused in told] == [RefusalCode.FLOOD]
+    assert room.history.head == limits.FLOOD_BURST_POSTS
+    assert not sent(room.receive(b"ana", Posts(1, ("y",)), 0), Refused), "nobody else notices"
+    assert room.history.head == limits.FLOOD_BURST_POSTS + 1
+    again = room.receive(b"eve", Posts(limits.FLOOD_BURST_POSTS + 1, ("x",) * 64), 1_000)
+    assert room.history.head == limits.FLOOD_BURST_POSTS + 1 + limits.FLOOD_POSTS_PER_S
+    assert [refused.code for refused in sent(again, Refused)] == [RefusalCode.FLOOD]
+    assert [entry.counter for entry in room.history.entries(1, room.history.head) if entry.nick == "eve"] == list(
+        range(1, limits.FLOOD_BURST_POSTS + limits.FLOOD_POSTS_PER_S + 1)
+    )

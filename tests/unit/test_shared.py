@@ -8,14 +8,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from wire import limits
 from wire.errors import RefusalCode
+from wire.identity import KEY_CHARS, PROOF_BYTES
 from wire.messages import (
     Claim,
     ClaimKind,
     DnsReply,
-    DnsRequest,
     Done,
     Granted,
     Leave,
+    NameRequest,
     NameState,
     Pick,
     Picked,
@@ -51,7 +52,7 @@ def view(record: Record | None = None, *present: ServerInfo, lease: int = OURS) 
     return View(TEA, 1, 50, rows)
 
 
-def judge(seen: View, request: DnsRequest, lease: int = OURS) -> Verdict:
+def judge(seen: View, request: NameRequest, lease: int = OURS) -> Verdict:
     return shared.judge(seen, request, 1_000, lease_ms=LEASE_MS, lease=lease, rng=Random(1))
 
 
@@ -109,8 +110,18 @@ def test_no_flipped_bit_of_a_record_goes_unseen() -> None:
 def test_the_largest_record_there_can_be_is_not_too_large() -> None:
     long = tuple("\U0001f375" * limits.ENDPOINT_CHARS_MAX for _ in range(limits.ENDPOINTS_MAX))
     id_ = "\U0001f375" * limits.ID_CHARS_MAX
-    fat = ServerInfo(id_, "\U0001f375" * 4 * limits.NICK_CHARS_MAX, long, long, id_)
-    record = Record(TEA, 2**63 - 1, 2**63 - 1, id_, fat, (fat,) * limits.IN_SYNC_MAX, True, (id_,) * limits.IN_SYNC_MAX)
+    fat = ServerInfo(id_, "\U0001f375" * 4 * limits.NICK_CHARS_MAX, long, long, "\U0001f375" * KEY_CHARS)
+    record = Record(
+        TEA,
+        2**63 - 1,
+        2**63 - 1,
+        id_,
+        fat,
+        (fat,) * limits.IN_SYNC_MAX,
+        True,
+        (id_,) * limits.IN_SYNC_MAX,
+        b"\xff" * PROOF_BYTES,
+    )
     assert shared.unpack(TEA, KEY, shared.pack(KEY, record)) == record
 
 
@@ -348,7 +359,7 @@ class SeveralZdns(RuleBasedStateMachine):
         seen = self.views[zdns]
         record = seen.record or RECORD
         others = [one for one in (A, B, C) if one != server]
-        requests: list[DnsRequest] = [
+        requests: list[NameRequest] = [
             Register(1, limits.PROTOCOL, TEA, server),
             Claim(1, TEA, server, ClaimKind.FIRST, 0, "log"),
             Claim(1, TEA, server, ClaimKind.FAILOVER, record.epoch),

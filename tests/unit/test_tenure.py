@@ -10,8 +10,8 @@ from wire.errors import RefusalCode
 from wire.messages import (
     Claim,
     ClaimKind,
-    DnsRequest,
     Granted,
+    NameRequest,
     NameState,
     Record,
     Refused,
@@ -36,7 +36,7 @@ class Desk:
 
     def __init__(self, *, serve_first: bool = False, fresh: bool = False, held: str = "") -> None:
         self.held = held
-        self.asked: list[DnsRequest] = []
+        self.asked: list[NameRequest] = []
         self.logs = 0
         self.tenure = Tenure(
             service="backend.com",
@@ -51,7 +51,7 @@ class Desk:
         self.logs += 1
         return f"log-{self.logs}"
 
-    def ask(self, request: DnsRequest) -> list[Command]:
+    def ask(self, request: NameRequest) -> list[Command]:
         self.asked.append(request)
         return [Send(LinkId("zdns-1"), request)]
 
