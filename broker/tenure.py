@@ -188,7 +188,9 @@ class Tenure:
         self._is_renewing = self._is_renewing and not isinstance(request, Renew)
         match reply:
             case Registered():
-                return self._registered(reply, now_ms)
+                told = self._tell_again(reply) if isinstance(request, Renew) else []
+                commands, verdicts = self._registered(reply, now_ms)
+                return [*commands, *told], verdicts
             case Granted(_, record):
                 self.learn(record)
                 return [], self._judge(record)
@@ -216,6 +218,15 @@ class Tenure:
         if isinstance(request, Register):
             return [StartTimer(RENEW, limits.DNS_BACKOFF_MAX_MS)]
         return []
+
+    def _tell_again(self, reply: Registered) -> list[Command]:
+        """zdns knows an older record than we hold: it has lost the newer one, and taken up what others told it."""
+        known, there = self.record, reply.record
+        if known is None or there is None or self._server is None or not self._held():
+            return []
+        if (there.epoch, there.version) >= (known.epoch, known.version):
+            return []
+        return self._ask(Register(0, limits.PROTOCOL, self._service, self._server, known, self._door(), self._behind()))
 
     def _registered(self, reply: Registered, now_ms: int) -> tuple[list[Command], list[Verdict]]:
         state, record = reply.state, reply.record

@@ -99,6 +99,19 @@ def test_whoever_holds_a_copy_tells_zdns_under_which_record_and_nobody_else_does
     assert desk.asked[-1] == Register(0, limits.PROTOCOL, "backend.com", ME, record(7, OTHER))
 
 
+def test_a_zdns_that_has_lost_the_newest_record_is_told_it_again() -> None:
+    desk = at_the_door(held="log")
+    desk.registered(NameState.SERVED, record(7, OTHER))
+    renewal = Renew(0, "backend.com", "me", "log")
+    asked = len(desk.asked)
+    desk.tenure.answered(renewal, Registered(0, 900, NameState.SERVED, record(7, OTHER)), 1)
+    assert len(desk.asked) == asked
+    desk.tenure.answered(renewal, Registered(0, 900, NameState.SERVED, record(6, OTHER)), 2)
+    assert desk.asked[asked:] == [Register(0, limits.PROTOCOL, "backend.com", ME, record(7, OTHER))]
+    desk.tenure.answered(desk.asked[-1], Registered(0, 900, NameState.SERVED, record(6, OTHER)), 3)
+    assert len(desk.asked) == asked + 1, "it will not have it; the next renewal tries again"
+
+
 def test_zdns_can_be_asked_at_once_how_things_are() -> None:
     desk = Desk(held="log")
     assert desk.tenure.check() == []
