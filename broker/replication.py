@@ -603,6 +603,8 @@ class Replication:
             if follower.server.id in listed:
                 if follower.phase is Phase.COPYING:
                     follower.phase = Phase.IN_SYNC
+            elif follower.phase is Phase.IN_SYNC and follower.server.id == self._target:
+                follower.phase = Phase.COPYING  # it was struck off before it was chosen; it is put there again
             elif follower.phase is Phase.IN_SYNC:
                 commands += self._dismiss(follower, "there are others who follow")
         # Whoever is on the list is to know it at once: should zdns lose its records, it is one of those who can tell.

@@ -548,8 +548,19 @@ def test_memory_counts_only_while_zdns_knows_of_it_whatever_it_is_asked() -> Non
     assert bench.followers.memory_counts
     bench.down(BO)
     assert bench.changes()[-1] == change(8, ANA), "nothing is committed yet, so what is on disk would do"
-    bench.linked(BO, have=5)
+    bench.aimed(BO, have=5)
+    assert bench.followers.is_replicated
     assert not bench.followers.memory_counts, "zdns may be about to forget that the disk lacks it"
+
+
+def test_whoever_is_to_take_over_is_kept_though_it_was_struck_off_just_before() -> None:
+    bench = Bench(BO).begin().linked(BO, have=5)
+    bench.down(BO)
+    bench.aimed(BO, have=5)
+    bench.grant()
+    assert not sent(bench.commands, Dismiss)
+    assert bench.followers.lag(BO.id) == 0
+    assert bench.changes()[-1] == change(8, ANA, BO), "and put on the list again"
 
 
 def test_with_a_failed_disk_one_follower_is_wanted_even_if_none_was() -> None:
