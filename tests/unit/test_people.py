@@ -32,6 +32,21 @@ def changed(name: str, state: str, was: str | None = None, text: str | None = No
     return notice if text is None else notices.MemberChanged(name=name, state=state, text=text)
 
 
+def test_fingerprints_are_those_of_the_list_and_of_who_joined_since() -> None:
+    known = people()
+    lines = [notices.MemberLine(nick, "here", False, 0, mark) for nick, mark in (("ana", "a1"), ("bo", "b2"))]
+    known.fold(notices.MembersList(members=tuple(lines)))
+    known.fold(notices.MemberChanged(name="cy", state="joined", fingerprint="c3"))
+    known.fold(notices.MemberChanged(name="dee", state="joined"))
+    known.fold(notices.MemberChanged(name="bea", state="renamed", was="bo"))
+    assert [(one.nick, one.fingerprint) for one in known.members] == [
+        ("ana", "a1"),
+        ("bea", "b2"),
+        ("cy", "c3"),
+        ("dee", ""),
+    ]
+
+
 def test_oneself_is_a_member_but_is_not_offered() -> None:
     known = people()
     assert [one.nick for one in known.members] == ["ana", "bo", "cy", "dee"]

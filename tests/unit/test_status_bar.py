@@ -39,6 +39,13 @@ def test_in_quiet_times_it_says_time_room_nick_members_and_who_serves_for_how_lo
     assert row(one, now_ms=99_000) == "10:24 | backend.com | ana | 3 here | bo serves 0s e42"
 
 
+def test_that_everybody_can_read_along_is_always_said() -> None:
+    one = model(READY, LIVE, SERVED)
+    one.is_open = True
+    assert row(one) == "10:24 | backend.com | ana | OPEN, not encrypted | 3 here | bo serves 18s e42"
+    assert "OPEN" in row(one, columns=50), "it stays when there is little room"
+
+
 def test_where_no_handover_is_planned_no_seconds_are_counted() -> None:
     one = model(READY, LIVE, notices.Schedule(epoch=42, server="bo", member="bo", next_handover_in_s=None))
     assert row(one).endswith("| bo serves e42")
