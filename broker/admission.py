@@ -24,6 +24,7 @@ class Admission:
         self.banned: frozenset[str] = frozenset()
         self._own_key = "" if credentials is None else credentials.keys.public
         self._permit_key = b""
+        self._generation = 0
         self._keys: OrderedDict[bytes, str] = OrderedDict()  # by route
 
     @property
@@ -33,9 +34,10 @@ class Admission:
 
     def learn(self, told: Door) -> list[str]:
         """zdns tells who is let in; returns the keys that were in and are not any more."""
-        has_new_permits = bool(self.number) and told.permit_key != self._permit_key
+        begins_anew = bool(self.number) and told.generation != self._generation
         self.number, self._permit_key, self.banned = told.number, told.permit_key, frozenset(told.banned)
-        gone = {key for key in self._keys.values() if has_new_permits or self.is_banned(key)}
+        self._generation = told.generation
+        gone = {key for key in self._keys.values() if begins_anew or self.is_banned(key)}
         self._keys = OrderedDict((route, key) for route, key in self._keys.items() if key not in gone)
         return sorted(gone)
 

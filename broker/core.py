@@ -117,8 +117,8 @@ class ServerCore:
         """`restored`: what an earlier run left on disk, whose server id `options` has then."""
         self.options = options
         self.room: Room | None = None
-        self._lookup = Lookup(options.dns, options.credentials, options.permit)
-        self._permit_told = b""
+        self._lookup = Lookup(options.dns, options.credentials, options.token)
+        self._token_told = b""
         self._admission = Admission(options.credentials)
         self._doubted: tuple[LinkId, Follow] | None = None  # somebody says that it leads, in an epoch new to us
         self._askers: dict[int, Asker] = {}
@@ -203,7 +203,7 @@ class ServerCore:
         self._now_ms = now_ms
         if self._lookup.owns(event):
             commands, outcomes = self._lookup.handle(event, now_ms)
-            return [*commands, *self._note_permit(), *self._concluded(outcomes)]
+            return [*commands, *self._note_token(), *self._concluded(outcomes)]
         if self._leaving:
             # Whatever came now would be acknowledged, or promised, by a server that is as good as gone.
             return [Stop("left")] if event == TimerFired(LEAVE) else []
@@ -417,12 +417,12 @@ class ServerCore:
             commands += self._not_in_sync(claiming[1])
         return [*commands, *self._look_again_at_doubted(), *self._look_after_copy(), *self._look_for_leader()]
 
-    def _note_permit(self) -> list[Command]:
-        permit = self._lookup.permit
-        if self._admission.is_open or not self._lookup.is_admitted or permit == self._permit_told:
+    def _note_token(self) -> list[Command]:
+        token = self._lookup.token
+        if self._admission.is_open or not self._lookup.is_admitted or token == self._token_told:
             return []
-        self._permit_told = permit
-        return [Report(LetIn(permit))]
+        self._token_told = token
+        return [Report(LetIn(token))]
 
     def _turned_away(self, code: RefusalCode, message: str) -> list[Command]:
         return [Report(TurnedAway(code, message)), Stop(message)]
@@ -832,8 +832,11 @@ class ServerCore:
                     self._keeper.cut(after)
                 case following.LeaderGone(leader, _) if self._copy.is_whole:
                     commands += self._heir.suspect(leader)
-                case following.LetGo(record):
+                case following.LetGo(record) if self._admission.is_open or not self._copy.is_whole:
                     commands += [*self._learned(record), *self._drop_copy(erase=True)]
+                case following.LetGo(record):
+                    # Whoever leads may be mistaken, or lie: by claiming zdns is asked whether anybody counts on us.
+                    commands += [*self._learned(record), *self._heir.claim(unreachable=False)]
                 case following.TakeRoom(record, sealed, line, pause_ms):
                     commands += self._take_room(record, sealed, line, pause_ms)
                 case following.CalledOff():

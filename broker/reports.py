@@ -13,7 +13,7 @@ class ServerOptions:
     """What a server half is told at its start. `term_ms` 0: hands over only when asked to.
 
     `replicas`: followers that are wanted; `ephemeral`: the history is in memory only. `credentials`: what makes it a
-    participant of a closed network; None: of an open one. `permit`: what zdns gave it before. `flood_per_s`: posts a
+    participant of a closed network; None: of an open one. `token`: what zdns gave it before. `flood_per_s`: posts a
     second that are taken of one member, more in a burst; 0: any number.
     """
 
@@ -28,7 +28,7 @@ class ServerOptions:
     replicas: int = limits.REPLICAS
     ephemeral: bool = False
     credentials: Credentials | None = None
-    permit: bytes = b""
+    token: bytes = b""
     flood_per_s: float = 0
 
     @property
@@ -79,9 +79,9 @@ class NoZdns:
 
 @dataclass(frozen=True, slots=True)
 class LetIn:
-    """Reported when zdns has admitted this server's key; `permit` shows it the next time."""
+    """Reported when zdns has admitted this server's key; `token` shows it the next time."""
 
-    permit: bytes
+    token: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     `event`: listening (with `id`), serving or relieved (with `epoch`), granted (zdns has told of this `epoch`, whoever
     serves in it), leaving (there is progress with the handover that comes before the end), disk_failed (what this
     server holds of the history is in memory only; with a sentence), history_damaged (what an earlier run left is not
-    used; with a sentence), admitted (zdns has let it in, and gave it this `permit`), failed (with the exit `code` and a
+    used; with a sentence), admitted (zdns has let it in, and gave it this `token`), failed (with the exit `code` and a
     sentence).
     """
 
@@ -60,7 +60,7 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: int = 0
     code: int = 0
     message: str = ""
-    permit: bytes = b""
+    token: bytes = b""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     `server_id`: unless it goes on with a history that was another server's. `data_dir`: histories are in a folder of
     it; None: in memory only. `holder`: the nick under which they are found again, which stays when the host is renamed;
-    empty: `name`. `credentials`, `permit`: as in `ServerOptions`; they go over a pipe that nobody else reads.
+    empty: `name`. `credentials`, `token`: as in `ServerOptions`; they go over a pipe that nobody else reads.
     """
 
     service: str
@@ -87,7 +87,7 @@ class Settings(msgspec.Struct, frozen=True):
     holder: str = ""
     replicas: int = limits.REPLICAS
     credentials: Credentials | None = None
-    permit: bytes = b""
+    token: bytes = b""
     flood_per_s: float = limits.FLOOD_POSTS_PER_S
 
     @property
@@ -167,7 +167,7 @@ class ServerHalf:
             replicas=settings.replicas,
             ephemeral=self._disk is None,
             credentials=settings.credentials,
-            permit=settings.permit,
+            token=settings.token,
             flood_per_s=settings.flood_per_s,
         )
         return Driver(
@@ -243,8 +243,8 @@ class ServerHalf:
                 self._tell(Notice("relieved", epoch=epoch))
             case RoleGranted(epoch):
                 self._tell(Notice("granted", epoch=epoch))
-            case LetIn(permit):
-                self._tell(Notice("admitted", permit=permit))
+            case LetIn(token):
+                self._tell(Notice("admitted", token=token))
             case StillLeaving():
                 self._tell(Notice("leaving"))
             case TurnedAway(code, message):

@@ -18,6 +18,7 @@ from zdns import house
 
 log = logging.getLogger("relevo.client")
 
+NO_TICKET = "none"
 LISTENS_S = 0.2  # for a port of this machine to take a connection
 DEFAULT_DNS = f"localhost:{limits.DNS_PORT}"
 
@@ -32,25 +33,25 @@ class AccessError(RelevoError):
 class Access:
     """The way in.
 
-    `dns`: of zdns, "host:port", to be tried in turn. `credentials`: None on an open network. `permit`: what this zdns
+    `dns`: of zdns, "host:port", to be tried in turn. `credentials`: None on an open network. `token`: what this zdns
     gave the holder of these keys the last time; nothing if it did not, or on an open network.
     """
 
     dns: tuple[str, ...]
     credentials: Credentials | None = None
-    permit: bytes = field(default=b"", repr=False)
+    token: bytes = field(default=b"", repr=False)
     _keyring: Keyring | None = field(default=None, repr=False)  # None: nothing is written
     _name: str = ""
     _ticket: Ticket | None = None
 
-    def keep_permit(self, permit: bytes) -> None:
+    def keep_token(self, token: bytes) -> None:
         """Keep what zdns gave; that it could not be kept goes to the log."""
         if self._keyring is None or self.credentials is None:
             return
         try:
-            self._keyring.keep_permit(self._name, self.credentials.zdns_key, permit)
+            self._keyring.keep_token(self._name, self.credentials.zdns_key, token)
         except SecretFileError as error:
-            log.warning("the permit is not kept: %s", error)
+            log.warning("the token is not kept: %s", error)
 
     def met(self, service: str) -> dict[str, str]:
         """Whom this identity has met in a room before: fingerprints by nick.
@@ -94,7 +95,7 @@ def find(
         data_dir: where keys and tickets are; also with `ephemeral` what is there is used, if not written.
         name: whose keys to use; they are made the first time.
         dns: "host:port" of zdns, as somebody said it; None: nobody did.
-        ticket: as somebody gave it; None: nobody did.
+        ticket: as somebody gave it; NO_TICKET: none is to be used; None: nobody did.
         ephemeral: new keys that nobody keeps, and nothing is written.
         waits: a zdns of this machine that is started only now, or in a moment, will do as well.
 
@@ -109,12 +110,14 @@ def find(
         return Access(
             tuple(where),
             Credentials(keys, pass_.zdns_key, pass_.secret),
-            b"" if ephemeral else keyring.permit(name, pass_.zdns_key),
+            b"" if ephemeral else keyring.token(name, pass_.zdns_key),
             None if ephemeral else keyring,
             name,
             pass_ if remembers else None,
         )
 
+    if ticket is not None and ticket.lower() == NO_TICKET:
+        return Access(tuple(dns or (DEFAULT_DNS,)))
     if ticket is not None:
         given = _parse(ticket)
         return closed(dns or given.addresses, _also_at(given, dns or ()), remembers=True)

@@ -16,7 +16,7 @@ import msgspec
 
 from broker.server import Settings
 from peer import access, intents, notices
-from peer.engine import Engine, EngineOptions, Met, PermitGiven
+from peer.engine import Engine, EngineOptions, Met, TokenGiven
 from peer.outbox import Write
 from peer.outbox_store import OutboxStore, claim
 from peer.participant import HostedServer
@@ -180,7 +180,7 @@ class Client:
             fresh=fresh,
             patient=patient,
             credentials=credentials,
-            permit=self._access.permit,
+            token=self._access.token,
             keeps_key=self._data_dir is not None,
             known=self._access.met(check_service(service)),
         )
@@ -408,14 +408,14 @@ class Client:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def _reported(self, notice: notices.AnyNotice | Write | PermitGiven | Met) -> None:
+    def _reported(self, notice: notices.AnyNotice | Write | TokenGiven | Met) -> None:
         match notice:
             case Write():
                 if self._store is not None:
                     self._store.write(notice)
                 return
-            case PermitGiven(permit):
-                self._access.keep_permit(permit)
+            case TokenGiven(token):
+                self._access.keep_token(token)
                 self._access.proved()
                 return
             case Met(known):
@@ -526,7 +526,7 @@ class Client:
             holder=self._options.nick,
             replicas=self._replicas,
             credentials=self._options.credentials,
-            permit=self._options.permit,
+            token=self._options.token,
             flood_per_s=self._room_flood,
         )
 

@@ -113,8 +113,8 @@ class EngineOptions:
     about to start over a name whose history nobody holds, so that needs no saying. `patient`: when there is no zdns, or
     nobody who may serve, say so and go on looking, instead of leaving. `kept`: what is on disk of the own posts; then
     a Report of a `peer.outbox.Write` is to be written there, and answered by `PostsKept` or `DiskLost`.
-    `credentials`: what makes it a participant of a closed network; None: of an open one. `permit`: what zdns gave it
-    before; a new one is told by a Report of `PermitGiven`. `keeps_key`: its key will be the same next time.
+    `credentials`: what makes it a participant of a closed network; None: of an open one. `token`: what zdns gave it
+    before; a new one is told by a Report of `TokenGiven`. `keeps_key`: its key will be the same next time.
     `known`: fingerprints by nick, as told by a Report of `Met` before.
     """
 
@@ -133,7 +133,7 @@ class EngineOptions:
     patient: bool = False
     kept: Kept | None = None
     credentials: Credentials | None = None
-    permit: bytes = b""
+    token: bytes = b""
     keeps_key: bool = True
     known: Mapping[str, str] = field(default_factory=dict)
 
@@ -144,10 +144,10 @@ class EngineOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class PermitGiven:
-    """Reported when zdns has admitted us; with `permit` it does so again, whatever becomes of the room's secret."""
+class TokenGiven:
+    """Reported when zdns has admitted us; with `token` it does so again, whatever becomes of the room's secret."""
 
-    permit: bytes
+    token: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +168,9 @@ class Engine:
         self.options = options
         self._service = names.check_service(options.service)
         self._nick = names.check_nick(options.nick)
-        self._lookup = Lookup(options.dns, options.credentials, options.permit)
+        self._lookup = Lookup(options.dns, options.credentials, options.token)
         self._acquaintances = Acquaintances(options.known)
-        self._permit_told = b""
+        self._token_told = b""
         self._permits_refused = 0  # in a row
         self._timeline = Timeline(options.page, options.since)
         self._requests = Requests()
@@ -272,11 +272,14 @@ class Engine:
 
     def _note_permit(self) -> None:
         """Show servers what zdns gave us last, and have it kept."""
-        permit = self._lookup.permit
-        if self._lookup.is_admitted and permit != self._permit_told:
-            self._permit_told = permit
+        permit, token = self._lookup.permit, self._lookup.token
+        if not self._lookup.is_admitted:
+            return
+        if permit != self._session.hello.permit:
             self._session.hello = msgspec.structs.replace(self._session.hello, permit=permit)
-            self._commands.append(Report(PermitGiven(permit)))
+        if token != self._token_told:
+            self._token_told = token
+            self._commands.append(Report(TokenGiven(token)))
 
     def _report(self, *notices: Notice) -> None:
         self._commands += [Report(notice) for notice in notices]
@@ -363,13 +366,17 @@ class Engine:
     def _how_to_get_in(self, why: str) -> str:
         if self.options.credentials is None:
             return f"{why}. Join once with --ticket TICKET, which `relevo ticket` prints where zdns runs"
-        return f"{why}. Ask whoever runs zdns for the present ticket, and join once with --ticket TICKET"
+        return (
+            f"{why}. If it is open now: --ticket none. Else ask whoever runs zdns for the present ticket, and join once"
+            " with --ticket TICKET"
+        )
 
     def _rejected(self, refused: Refused, now_ms: int) -> None:
         code, message = refused.code.word, refused.message
         if refused.code is RefusalCode.NOT_ADMITTED and self._permits_refused < _PERMITS_REFUSED_MAX:
             self._permits_refused += 1
-            self._lookup.show_ticket_again()  # before it is asked the next time who serves
+            self._lookup.show_ticket_again()
+            self._look(now_ms)  # at once, as the next hello needs the new permit
             return
         if refused.code in (RefusalCode.BANNED, RefusalCode.BAD_TICKET):
             self._report(Fault(code=code, message=message))

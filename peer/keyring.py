@@ -1,4 +1,4 @@
-"""The identities of an account, their permits, and the tickets that proved good: files in its data folder."""
+"""The identities of an account, their tokens, and the tickets that proved good: files in its data folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,23 +48,23 @@ class Keyring:
             data = secret_files.update(path, lambda old: _encode(_new_identity()) if old is None else old)
         return _keys_of(_identity(path, data))
 
-    def permit(self, nick: str, zdns_key: str) -> bytes:
+    def token(self, nick: str, zdns_key: str) -> bytes:
         """What the zdns of this key gave them; nothing if it is not known."""
         path = self._path(nick)
         data = secret_files.read(path)
-        return b"" if data is None else _identity(path, data).permits.get(zdns_key, b"")
+        return b"" if data is None else _identity(path, data).tokens.get(zdns_key, b"")
 
-    def keep_permit(self, nick: str, zdns_key: str, permit: bytes) -> None:
+    def keep_token(self, nick: str, zdns_key: str, token: bytes) -> None:
         """Keep what they were given."""
         path = self._path(nick)
 
         def change(old: bytes | None) -> bytes:
             found = _new_identity() if old is None else _identity(path, old)
-            if found.permits.get(zdns_key) == permit and old is not None:
+            if found.tokens.get(zdns_key) == token and old is not None:
                 return old
-            others = [(key, one) for key, one in found.permits.items() if key != zdns_key]
-            permits = dict([*others, (zdns_key, permit)][-limits.PERMITS_MAX :])
-            return _encode(msgspec.structs.replace(found, permits=permits))
+            others = [(key, one) for key, one in found.tokens.items() if key != zdns_key]
+            tokens = dict([*others, (zdns_key, token)][-limits.TOKENS_MAX :])
+            return _encode(msgspec.structs.replace(found, tokens=tokens))
 
         secret_files.update(path, change)
 
@@ -107,14 +107,14 @@ class Keyring:
 # --- the files -----------------------------------------------------------------------------------------------------
 
 _Key = Annotated[str, msgspec.Meta(min_length=1)]
-_Permit = Annotated[bytes, msgspec.Meta(min_length=PROOF_BYTES, max_length=PROOF_BYTES)]
+_Token = Annotated[bytes, msgspec.Meta(min_length=PROOF_BYTES, max_length=PROOF_BYTES)]
 
 
 class _IdentityInFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal[1]
     public: _Key
     private: _Key
-    permits: Annotated[dict[_Key, _Permit], msgspec.Meta(max_length=limits.PERMITS_MAX)]
+    tokens: Annotated[dict[_Key, _Token], msgspec.Meta(max_length=limits.TOKENS_MAX)]
 
 
 class _TicketInFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,8 +148,8 @@ def _identity(path: Path, data: bytes) -> _IdentityInFile:
         raise secret_files.damaged(path, str(error), _IDENTITY_REMEDY) from error
     if not key_pairs.is_whole(_keys_of(found)):
         raise secret_files.damaged(path, "its two keys do not belong together", _IDENTITY_REMEDY)
-    if not all(map(is_key, found.permits)):
-        raise secret_files.damaged(path, "a permit in it is for what is no key", _IDENTITY_REMEDY)
+    if not all(map(is_key, found.tokens)):
+        raise secret_files.damaged(path, "a token in it is for what is no key", _IDENTITY_REMEDY)
     return found
 
 

@@ -135,7 +135,10 @@ def ban(file: HouseFile, fingerprint: str, name: str) -> str:
     """Ban the holder of a key; returns what to say of it."""
     file.ban(fingerprint, name)
     back = safe_line(name) or identity.shown(fingerprint)
-    return f"banned: {_called(name, fingerprint)}; {_SOON}. To let them back in: relevo ban --lift {shlex.quote(back)}"
+    return (
+        f"banned: {_called(name, fingerprint)}; {_SOON}. Who has the ticket can come back with another key, unless it"
+        f" is changed: relevo ticket --renew. To let them back in: relevo ban --lift {shlex.quote(back)}"
+    )
 
 
 def lift(file: HouseFile, who: str) -> str:

@@ -243,7 +243,7 @@ async def run_serve(settings: Settings, _arguments: argparse.Namespace, _log_fil
                 flush=True,
             )
         if notice.event == "admitted":
-            way.keep_permit(notice.permit)
+            way.keep_token(notice.token)
             way.proved()
         if notice.event in broker_server.DISK_EVENTS:
             with contextlib.suppress(OSError):
@@ -275,7 +275,7 @@ def _server_half(settings: Settings, name: str, way: access.Access) -> broker_se
         data_dir=None if settings["ephemeral"] else str(_data_dir(settings)),
         replicas=settings["replicas"],
         credentials=way.credentials,
-        permit=way.permit,
+        token=way.token,
         flood_per_s=settings["flood"],
     )
 

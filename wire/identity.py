@@ -79,6 +79,16 @@ def permit(permit_key: bytes, key: str) -> bytes:
     return _mac(permit_key, "relevo permit", key)
 
 
+def token(token_key: bytes, key: str) -> bytes:
+    """What shows zdns that it has admitted the holder of `key` before; nobody else can make it."""
+    return _mac(token_key, "relevo token", key)
+
+
+def is_token(token_key: bytes, key: str, given: bytes) -> bool:
+    """Whether `given` is the token of `key`; compared in constant time."""
+    return hmac.compare_digest(token(token_key, key), given)
+
+
 def is_permit(permit_key: bytes, key: str, given: bytes) -> bool:
     """Whether `given` is the permit of `key`; compared in constant time."""
     return hmac.compare_digest(permit(permit_key, key), given)

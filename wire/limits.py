@@ -82,7 +82,7 @@ DNS_PENDING_MAX = 64  # requests one asker may have waiting
 SERVICES_MAX = 10_000
 STANDBYS_MAX = 1_000  # per service
 EXCLUDED_MAX = 100  # servers a pick may leave out
-ADMITTED_MAX = 10_000  # keys one zdns remembers as admitted; whoever is forgotten shows its permit again
+ADMITTED_MAX = 10_000  # keys one zdns remembers as admitted; whoever is forgotten shows its token again
 BANNED_MAX = 1_000  # keys that are not to come back
 NICKS_OWNED_MAX = 1_000  # nicks a room remembers the keys of; the one whose owner left first is forgotten first
 ETCD_PORT = 2_379  # as etcd has it
@@ -169,7 +169,7 @@ PEERS_SEEN_MAX = 16_384  # connections one socket can end by their key: as many 
 # --- keys and tickets ---
 SECRET_FILE_BYTES_MAX = 512 * KIB  # of one file of keys or tickets; the longest has BANNED_MAX nicks of 4-byte letters
 TICKETS_MAX = 16  # remembered by an account; the one used longest ago is forgotten first
-PERMITS_MAX = 64  # kept by an identity, one a zdns; the oldest is forgotten first
+TOKENS_MAX = 64  # kept by an identity, one a zdns; the oldest is forgotten first
 
 assert SEQS_REMEMBERED >= POSTS_IN_FLIGHT_MAX
 assert POSTS_BYTES_MAX >= TEXT_BYTES_MAX

@@ -72,13 +72,15 @@ class Record(_Record, frozen=True):
 class Door(_Record, frozen=True):
     """Who is let in, as zdns tells the servers of a closed network.
 
-    `number`: another one with every change. `permit_key`: with which permits are made. `banned`: fingerprints of keys
-    that are to be turned away whatever they show.
+    `number`: another one with every change. `permit_key`: with which permits are made; another one after each ban, as
+    every server has it. `banned`: fingerprints of keys that are to be turned away whatever they show. `generation`:
+    another one when everybody is out who is not let in anew.
     """
 
     number: Natural
     permit_key: Proof
     banned: Annotated[tuple[Id, ...], Meta(max_length=limits.BANNED_MAX)] = ()
+    generation: Natural = 0
 
 
 class NameState(enum.IntEnum):
@@ -382,14 +384,14 @@ class Leave(Message, frozen=True, tag=17):
 class Admit(Message, frozen=True, tag=18):
     """Anyone to a closed zdns, before anything else: let me in. Answer: `Admitted`, or BAD_TICKET, BANNED.
 
-    `proof`: that I know the room's secret. `permit`: what I was given when I was let in before; either will do.
+    `proof`: that I know the room's secret. `token`: what I was given when I was let in before; either will do.
     """
 
     ask: Ask
     protocol: Natural
     service: Service
     proof: Proof = b""
-    permit: Proof = b""
+    token: Proof = b""
 
 
 # --- zdns: answers ---
@@ -435,10 +437,11 @@ class Granted(Message, frozen=True, tag=23):
 
 
 class Admitted(Message, frozen=True, tag=24):
-    """zdns to whoever has shown that it may be here: `permit` shows the same to the servers, and to zdns next time."""
+    """zdns to whoever has shown that it may be here: `permit` shows the same to servers, `token` to zdns next time."""
 
     ask: Ask
     permit: Proof
+    token: Proof
 
 
 NameRequest = Resolve | Register | Renew | Pick | Claim | Transfer | SetInSync | Leave

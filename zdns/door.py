@@ -42,8 +42,9 @@ class Ban:
 class House:
     """What makes a network closed; zdns keeps it in a file of its own.
 
-    `secret`: shared by all who have the ticket. `permit_key`: makes the permits of those who were admitted. `number`:
-    rises with each change of the last two fields.
+    `secret`: shared by all who have the ticket. `permit_key`: makes the permits that servers want to see; they have it
+    too, so it changes with each ban. `number`: rises with each change. `generation`: rises when everybody is out who
+    does not show the ticket anew.
     """
 
     keys: KeyPair
@@ -51,6 +52,12 @@ class House:
     permit_key: bytes = field(repr=False)
     number: int
     bans: tuple[Ban, ...] = ()
+    generation: int = 0
+
+    @property
+    def token_key(self) -> bytes:
+        """Makes the tokens of those who were admitted; only zdns has it."""
+        return hmac.digest(self.keys.secret.encode(), f"relevo token {self.generation}".encode(), "sha256")
 
     @property
     def seal_key(self) -> bytes:
@@ -60,7 +67,8 @@ class House:
     @property
     def door(self) -> Door:
         """What servers are told."""
-        return Door(self.number, self.permit_key, tuple(ban.fingerprint for ban in self.bans))
+        banned = tuple(ban.fingerprint for ban in self.bans)
+        return Door(self.number, self.permit_key, banned, self.generation)
 
 
 class Doorkeeper:
@@ -75,8 +83,8 @@ class Doorkeeper:
             self.change(house)
 
     def change(self, house: House) -> None:
-        """The house is another one now: permits may have changed, or who is banned."""
-        if self._house is None or self._house.permit_key != house.permit_key:
+        """The house is another one now: who is banned may have changed, or whether anybody is let in still."""
+        if self._house is None or self._house.generation != house.generation:
             self._admitted.clear()
         self._house = house
         self._banned = frozenset(ban.fingerprint for ban in house.bans)
@@ -85,7 +93,7 @@ class Doorkeeper:
         """The answer, if the door gives it; None: let the registry decide. `key`: of the asker's connection."""
         house = self._house
         if house is None:
-            return Admitted(request.ask, b"") if isinstance(request, Admit) else None
+            return Admitted(request.ask, b"", b"") if isinstance(request, Admit) else None
         if identity.fingerprint(key) in self._banned:
             return Refused(request.ask, RefusalCode.BANNED, "whoever runs zdns has banned this key from it")
         if isinstance(request, Admit):
@@ -124,15 +132,15 @@ class Doorkeeper:
                 "update the older of the two"
             )
             return Refused(request.ask, RefusalCode.VERSION, sentence)
-        has_permit = identity.is_permit(house.permit_key, key, request.permit)
-        if not has_permit and not identity.is_proof(house.secret, house.keys.public, key, request.proof):
+        has_token = identity.is_token(house.token_key, key, request.token)
+        if not has_token and not identity.is_proof(house.secret, house.keys.public, key, request.proof):
             sentence = "this ticket is no longer valid: ask whoever runs zdns for a new one (`relevo ticket` prints it)"
             return Refused(request.ask, RefusalCode.BAD_TICKET, sentence)
         self._admitted[key] = None
         self._admitted.move_to_end(key)
         if len(self._admitted) > limits.ADMITTED_MAX:
-            self._admitted.popitem(last=False)  # it shows its permit again
-        return Admitted(request.ask, identity.permit(house.permit_key, key))
+            self._admitted.popitem(last=False)  # it shows its token again
+        return Admitted(request.ask, identity.permit(house.permit_key, key), identity.token(house.token_key, key))
 
 
 def _speaks_for_itself(request: NameRequest, key: str) -> bool:

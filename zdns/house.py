@@ -151,8 +151,11 @@ class HouseFile:
         """Make a new secret: the ticket is another one. `everyone`: those who were admitted need it as well."""
 
         def change(house: House) -> House:
-            permit_key = secrets.token_bytes(PERMIT_KEY_BYTES) if everyone else house.permit_key
-            return replace(house, secret=secrets.token_bytes(identity.SECRET_BYTES), permit_key=permit_key)
+            renewed = replace(house, secret=secrets.token_bytes(identity.SECRET_BYTES))
+            if not everyone:
+                return renewed
+            permit_key = secrets.token_bytes(PERMIT_KEY_BYTES)
+            return replace(renewed, permit_key=permit_key, generation=house.generation + 1)
 
         self._change_house(change)
 
@@ -168,7 +171,9 @@ class HouseFile:
                 return house
             if len(house.bans) >= limits.BANNED_MAX:
                 raise HouseError(f"{limits.BANNED_MAX:,} are banned, and no more can be: lift a ban first")
-            return replace(house, bans=(*house.bans, Ban(fingerprint, name, clock.utc_ms())))
+            # Whoever is banned may have served, and could make permits for other keys with what it knows.
+            permit_key = secrets.token_bytes(PERMIT_KEY_BYTES)
+            return replace(house, permit_key=permit_key, bans=(*house.bans, Ban(fingerprint, name, clock.utc_ms())))
 
         self._change_house(change)
 
@@ -244,6 +249,7 @@ class _InFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: Annotated[bytes, msgspec.Meta(min_length=identity.SECRET_BYTES, max_length=identity.SECRET_BYTES)]
     permit_key: Annotated[bytes, msgspec.Meta(min_length=PERMIT_KEY_BYTES, max_length=PERMIT_KEY_BYTES)]
     number: _Whole
+    generation: _Whole
     bans: Annotated[tuple[_BanInFile, ...], msgspec.Meta(max_length=limits.BANNED_MAX)]
     open: bool
     addresses: tuple[str, ...]
@@ -262,6 +268,7 @@ def _encode(kept: KeptHouse) -> bytes:
         secret=house.secret,
         permit_key=house.permit_key,
         number=house.number,
+        generation=house.generation,
         bans=tuple(_BanInFile(ban.fingerprint, ban.name, ban.since_ms) for ban in house.bans),
         open=kept.is_open,
         addresses=kept.addresses,
@@ -279,7 +286,7 @@ def _decode(path: Path, data: bytes) -> KeptHouse:
     if not key_pairs.is_whole(keys):
         raise secret_files.damaged(path, "its two keys do not belong together", _REMEDY)
     bans = tuple(Ban(ban.fingerprint, ban.name, ban.since_ms) for ban in found.bans)
-    house = House(keys, found.secret, found.permit_key, found.number, bans)
+    house = House(keys, found.secret, found.permit_key, found.number, bans, found.generation)
     kept = KeptHouse(house, found.open, found.addresses, found.started_ms)
     try:
         if kept.addresses:

@@ -95,19 +95,20 @@ class _Pending:
 class Lookup:
     """The asking end of zdns. Invariant: a link on which a question stayed unanswered is never used again."""
 
-    def __init__(self, endpoints: Sequence[str], credentials: Credentials | None = None, permit: bytes = b"") -> None:
+    def __init__(self, endpoints: Sequence[str], credentials: Credentials | None = None, token: bytes = b"") -> None:
         """Settle whom to ask.
 
         Args:
             endpoints: "tcp://host:port" each: the first one first, the next one on silence.
             credentials: what to show a closed zdns; None: it is open.
-            permit: what it gave us before, if it did.
+            token: what it gave us before, if it did.
         """
         if not endpoints:
             raise ValueError("a lookup needs the address of a zdns")
         self.phase = Phase.IDLE
         self.silent = False  # the last attempt got no answer
-        self.permit = permit
+        self.permit = b""  # for servers
+        self.token = token  # for zdns
         self.is_admitted = credentials is None
         self._credentials = credentials
         self._hopeless_count = 0  # attempts in a row, at one address after the other
@@ -216,7 +217,7 @@ class Lookup:
         self._failures_count = 0
         self._hopeless_count = 0
         if isinstance(message, Admitted):
-            self.permit, self.is_admitted = message.permit, True
+            self.permit, self.token, self.is_admitted = message.permit, message.token, True
             return [*self._stop_timer(), *self._attempt()], []
         if self._is_forgotten(message):
             self.is_admitted = False
@@ -282,7 +283,7 @@ class Lookup:
         if self.is_admitted or shown is None:
             return head.request
         proof = identity.proof(shown.secret, shown.zdns_key, shown.keys.public)
-        return Admit(head.ask, limits.PROTOCOL, head.request.service, proof, self.permit)
+        return Admit(head.ask, limits.PROTOCOL, head.request.service, proof, self.token)
 
     def _despair(self, why: str) -> tuple[list[Command], list[Outcome]]:
         """Nobody answers us there, ever. When that is so at each address, whoever waits is told."""

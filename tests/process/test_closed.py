@@ -60,7 +60,11 @@ def test_a_ticket_is_of_no_use_where_everything_is_open(tmp_path: Path, zdns: Zd
     (tmp_path / "open").mkdir()
     with Zdns(tmp_path / "open", is_open=True) as open_zdns:
         why = refused(without_ticket(open_zdns, tmp_path / "bo", "chat", "--plain", ticket=zdns.ticket))
-    assert "it is open, or is no relevo: no ticket is used there" in why
+        assert "it is open, or is no relevo: no ticket is used there" in why
+        assert "--ticket none" in why
+        with without_ticket(open_zdns, tmp_path / "bo", "chat", "--json", "--name", "bo", ticket="none") as bo:
+            while '"event":"ready"' not in (bo.line() or ""):
+                assert bo.popen.poll() is None, bo.errors
 
 
 def test_a_ticket_of_another_zdns_is_told_from_a_zdns_that_is_silent(tmp_path: Path, zdns: Zdns) -> None:

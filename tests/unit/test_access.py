@@ -134,20 +134,20 @@ def test_of_zdns_here_and_ticket_the_one_used_last_is_meant(tmp_path: Path, is_l
 
 
 def test_a_permit_is_kept_for_the_next_time(tmp_path: Path) -> None:
-    permit = bytes(range(32))
+    token = bytes(range(32))
     found = find(tmp_path, ticket=THERE)
-    assert found.permit == b""
-    found.keep_permit(permit)
-    assert find(tmp_path, ticket=THERE).permit == permit
-    assert access.find(data_dir=tmp_path, name="bo", dns=None, ticket=str(THERE), ephemeral=False).permit == b""
-    assert repr(permit) not in repr(find(tmp_path, ticket=THERE))
+    assert found.token == b""
+    found.keep_token(token)
+    assert find(tmp_path, ticket=THERE).token == token
+    assert access.find(data_dir=tmp_path, name="bo", dns=None, ticket=str(THERE), ephemeral=False).token == b""
+    assert repr(token) not in repr(find(tmp_path, ticket=THERE))
 
 
 def test_without_a_trace_means_new_keys_each_time_and_nothing_written(tmp_path: Path) -> None:
     found = find(tmp_path, ticket=THERE, ephemeral=True)
     assert is_by(found, THERE)
     found.proved()
-    found.keep_permit(bytes(32))
+    found.keep_token(bytes(32))
     assert found.credentials != find(tmp_path, ticket=THERE, ephemeral=True).credentials
     assert not (tmp_path / "keys").exists()
     start_zdns(tmp_path)
@@ -159,7 +159,7 @@ def test_without_a_trace_means_new_keys_each_time_and_nothing_written(tmp_path: 
 def test_on_an_open_network_there_is_nothing_to_keep(tmp_path: Path) -> None:
     found = find(tmp_path)
     found.proved()
-    found.keep_permit(b"")
+    found.keep_token(b"")
     assert not (tmp_path / "keys").exists()
 
 
@@ -175,8 +175,8 @@ def test_that_nothing_can_be_kept_does_not_end_the_chat(tmp_path: Path, caplog: 
     found = find(tmp_path, ticket=THERE)
     (tmp_path / "keys").chmod(0o777)
     found.proved()
-    found.keep_permit(bytes(32))
+    found.keep_token(bytes(32))
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "the ticket is not remembered",
-        "the permit is not kept",
+        "the token is not kept",
     ]

@@ -133,9 +133,18 @@ def test_whoever_is_banned_is_out_and_stays_out(door: Admission) -> None:
     assert door.judge(hello(ANA), b"r", ANA) is None
 
 
-def test_with_new_permits_everybody_shows_the_new_one(door: Admission) -> None:
+def test_after_a_ban_the_others_stay_in_and_show_new_permits_with_their_next_hello(door: Admission) -> None:
     door.judge(hello(ANA), b"r", ANA)
-    assert door.learn(Door(2, b"new")) == [ANA]
+    assert door.learn(Door(2, b"new", (identity.fingerprint(BO),))) == []
+    assert door.judge(Posts(1, ("x",)), b"r", ANA) is None
+    assert code(door.judge(hello(ANA), b"r2", ANA)) is RefusalCode.NOT_ADMITTED
+    eve = "e" * 40
+    assert code(door.judge(hello(eve), b"e", eve)) is RefusalCode.NOT_ADMITTED, "whatever was made with the old key"
+
+
+def test_in_a_new_generation_everybody_shows_a_new_permit(door: Admission) -> None:
+    door.judge(hello(ANA), b"r", ANA)
+    assert door.learn(Door(2, b"new", generation=1)) == [ANA]
     assert door.judge(Posts(1, ("x",)), b"r", ANA) == WhoAreYou()
     assert code(door.judge(hello(ANA), b"r", ANA)) is RefusalCode.NOT_ADMITTED
     assert door.judge(hello(ANA, permit=identity.permit(b"new", ANA)), b"r", ANA) is None

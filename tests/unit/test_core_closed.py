@@ -17,6 +17,9 @@ from wire.messages import (
     Admit,
     Align,
     AskStatus,
+    Claim,
+    ClaimKind,
+    Dismiss,
     DnsReply,
     Following,
     Hello,
@@ -230,6 +233,21 @@ def test_a_copy_is_kept_whatever_is_said_of_later_epochs() -> None:
     eve.leads(record(7, 99, server("eve"), log="another"))
     assert half.core.history is not None
     assert half.core.history.head == 1
+
+
+def test_a_copy_that_is_whole_is_erased_on_the_word_of_zdns_only() -> None:
+    half = ClosedHalf(STANDBY, registry=new_registry(record(4, 9, BO, ANA)))
+    bo = Other(half, BO)
+    bo.links()
+    bo.leads(record(4, 9, BO, ANA), head=1)
+    bo.sends(record(4, 9, BO, ANA), [entry(1, 4)], committed=1)
+    half.stand_by(BO)
+    commands = bo.says(Dismiss(bo.pair, record(4, 10, BO), "go"))
+    assert [claim.kind for claim in sent(commands, Claim)] == [ClaimKind.FAILOVER]
+    assert half.core.history is not None
+    half.grant(record(4, 10, BO))
+    half.timer("heir.claim", limits.CLAIM_AGAIN_MS)
+    assert half.core.history is None
 
 
 # --- bans ---

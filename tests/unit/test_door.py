@@ -38,8 +38,8 @@ def server(key: str) -> ServerInfo:
     return ServerInfo(identity.make_id(key, "1"), "ana", ("tcp://127.0.0.1:1",), ("tcp://127.0.0.1:2",), key)
 
 
-def admit(key: str, *, secret: bytes = b"secret", protocol: int = limits.PROTOCOL, permit: bytes = b"") -> Admit:
-    return Admit(7, protocol, "tea", identity.proof(secret, "zdns", key), permit)
+def admit(key: str, *, secret: bytes = b"secret", protocol: int = limits.PROTOCOL, token: bytes = b"") -> Admit:
+    return Admit(7, protocol, "tea", identity.proof(secret, "zdns", key), token)
 
 
 def requests(id_: str, info: ServerInfo) -> list[NameRequest]:
@@ -83,27 +83,27 @@ def test_a_proof_of_another_key_or_another_secret_is_no_ticket(door: Doorkeeper)
     assert code(door.judge(admit(ANA, protocol=1), ANA)) is RefusalCode.VERSION
 
 
-def test_a_permit_is_as_good_as_the_ticket_also_after_the_secret_has_changed(door: Doorkeeper) -> None:
+def test_a_token_is_as_good_as_the_ticket_also_after_the_secret_has_changed(door: Doorkeeper) -> None:
     told = door.judge(admit(ANA), ANA)
     assert isinstance(told, Admitted)
     door = Doorkeeper(house(secret=b"new", number=2))
     assert code(door.judge(admit(BO), BO)) is RefusalCode.BAD_TICKET
-    again = door.judge(admit(ANA, permit=told.permit), ANA)
+    again = door.judge(admit(ANA, token=told.token), ANA)
     assert again == told
-    assert code(door.judge(admit(BO, permit=told.permit), BO)) is RefusalCode.BAD_TICKET
+    assert code(door.judge(admit(BO, token=told.token), BO)) is RefusalCode.BAD_TICKET
 
 
 def house(**changes: object) -> House:
-    fields = {name: getattr(HOUSE, name) for name in ("keys", "secret", "permit_key", "number", "bans")}
+    fields = {name: getattr(HOUSE, name) for name in ("keys", "secret", "permit_key", "number", "bans", "generation")}
     return House(**{**fields, **changes})
 
 
-def test_new_permits_mean_that_everybody_shows_the_ticket_again(door: Doorkeeper) -> None:
+def test_with_a_new_generation_everybody_shows_the_ticket_again(door: Doorkeeper) -> None:
     told = door.judge(admit(ANA), ANA)
     assert isinstance(told, Admitted)
-    door.change(house(permit_key=b"others", secret=b"new", number=2))
+    door.change(house(permit_key=b"others", secret=b"new", generation=1, number=2))
     assert code(door.judge(RESOLVE, ANA)) is RefusalCode.NOT_ADMITTED
-    assert code(door.judge(admit(ANA, permit=told.permit), ANA)) is RefusalCode.BAD_TICKET
+    assert code(door.judge(admit(ANA, token=told.token), ANA)) is RefusalCode.BAD_TICKET
     assert isinstance(door.judge(admit(ANA, secret=b"new"), ANA), Admitted)
 
 
@@ -154,13 +154,13 @@ def test_on_an_open_network_everybody_may_ask_for_everybody() -> None:
     door = Doorkeeper(None)
     for request in [RESOLVE, *requests("x", server(ANA))]:
         assert door.judge(request, "") is None
-    assert door.judge(admit(""), "") == Admitted(7, b"")
+    assert door.judge(admit(""), "") == Admitted(7, b"", b"")
     record = Record("tea", 1, 1, "log", server(ANA), (server(ANA),))
     assert door.seal(record) is record
     assert door.is_sealed(record)
 
 
-def test_only_so_many_keys_are_remembered_and_the_others_show_their_permit_again(
+def test_only_so_many_keys_are_remembered_and_the_others_show_their_token_again(
     door: Doorkeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "ADMITTED_MAX", 2)
@@ -170,4 +170,18 @@ def test_only_so_many_keys_are_remembered_and_the_others_show_their_permit_again
     assert door.judge(RESOLVE, keys[2]) is None
     first = told[keys[0]]
     assert isinstance(first, Admitted)
-    assert isinstance(door.judge(admit(keys[0], secret=b"none", permit=first.permit), keys[0]), Admitted)
+    assert isinstance(door.judge(admit(keys[0], secret=b"none", token=first.token), keys[0]), Admitted)
+
+
+def test_a_permit_that_a_server_could_make_lets_nobody_in_at_zdns(door: Doorkeeper) -> None:
+    made = identity.permit(HOUSE.permit_key, BO)
+    assert code(door.judge(admit(BO, secret=b"unknown", token=made), BO)) is RefusalCode.BAD_TICKET
+    told = door.judge(admit(ANA), ANA)
+    assert isinstance(told, Admitted)
+    assert told.permit != told.token
+
+
+def test_a_ban_leaves_the_others_in_though_permits_are_made_anew(door: Doorkeeper) -> None:
+    door.judge(admit(BO), BO)
+    door.change(house(bans=(Ban(identity.fingerprint(ANA), "ana", 0),), permit_key=b"others", number=2))
+    assert door.judge(RESOLVE, BO) is None

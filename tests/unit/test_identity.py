@@ -37,6 +37,13 @@ def test_a_permit_is_good_for_one_key_and_one_permit_key() -> None:
     assert not identity.is_permit(b"door", ANA, b"")
 
 
+def test_a_token_is_no_permit_and_good_for_one_key() -> None:
+    made = identity.token(b"zdns", ANA)
+    assert identity.is_token(b"zdns", ANA, made)
+    assert not identity.is_token(b"zdns", BO, made)
+    assert not identity.is_permit(b"zdns", ANA, made)
+
+
 def test_a_proof_is_good_for_one_key_at_one_zdns_with_one_secret() -> None:
     made = identity.proof(b"secret", "zdns", ANA)
     assert identity.is_proof(b"secret", "zdns", ANA, made)

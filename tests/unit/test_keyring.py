@@ -1,4 +1,4 @@
-"""peer.keyring: an identity is made once and kept, with its permits; tickets, the last used first."""
+"""peer.keyring: an identity is made once and kept, with its tokens; tickets, the last used first."""
 
 import json
 from pathlib import Path
@@ -47,32 +47,32 @@ def test_no_name_is_that_of_another_file(keyring: Keyring, nick: str) -> None:
 
 
 def test_permits_are_kept_by_zdns(keyring: Keyring) -> None:
-    assert keyring.permit("ana", KEY) == b""
+    assert keyring.token("ana", KEY) == b""
     keys = keyring.keys("ana")
     other = key_pairs.make().public
-    keyring.keep_permit("ana", KEY, PERMIT)
-    keyring.keep_permit("ana", other, bytes(32))
-    assert (keyring.permit("ana", KEY), keyring.permit("Ana", other)) == (PERMIT, bytes(32))
-    assert keyring.permit("bo", KEY) == b""
+    keyring.keep_token("ana", KEY, PERMIT)
+    keyring.keep_token("ana", other, bytes(32))
+    assert (keyring.token("ana", KEY), keyring.token("Ana", other)) == (PERMIT, bytes(32))
+    assert keyring.token("bo", KEY) == b""
     assert keyring.keys("ana") == keys
 
 
 def test_a_permit_that_is_known_is_not_written_again(keyring: Keyring, tmp_path: Path) -> None:
-    keyring.keep_permit("ana", KEY, PERMIT)
+    keyring.keep_token("ana", KEY, PERMIT)
     before = only_file(tmp_path, "identity-").stat()
-    keyring.keep_permit("ana", KEY, PERMIT)
+    keyring.keep_token("ana", KEY, PERMIT)
     assert only_file(tmp_path, "identity-").stat().st_ino == before.st_ino
 
 
 def test_the_oldest_permit_is_forgotten_first(keyring: Keyring) -> None:
-    zdns_keys = [key_pairs.make().public for _ in range(limits.PERMITS_MAX + 1)]
+    zdns_keys = [key_pairs.make().public for _ in range(limits.TOKENS_MAX + 1)]
     for key in zdns_keys[:-1]:
-        keyring.keep_permit("ana", key, PERMIT)
-    keyring.keep_permit("ana", zdns_keys[0], bytes(32))
-    keyring.keep_permit("ana", zdns_keys[-1], PERMIT)
-    assert keyring.permit("ana", zdns_keys[1]) == b""
-    assert keyring.permit("ana", zdns_keys[0]) == bytes(32)
-    assert keyring.permit("ana", zdns_keys[-1]) == PERMIT
+        keyring.keep_token("ana", key, PERMIT)
+    keyring.keep_token("ana", zdns_keys[0], bytes(32))
+    keyring.keep_token("ana", zdns_keys[-1], PERMIT)
+    assert keyring.token("ana", zdns_keys[1]) == b""
+    assert keyring.token("ana", zdns_keys[0]) == bytes(32)
+    assert keyring.token("ana", zdns_keys[-1]) == PERMIT
 
 
 def test_the_ticket_used_last_comes_first_and_the_oldest_goes(keyring: Keyring) -> None:
@@ -92,9 +92,9 @@ def test_the_ticket_used_last_comes_first_and_the_oldest_goes(keyring: Keyring) 
     [
         ({"public": KEY}, "two keys do not belong together"),
         ({"private": ""}, "`$.private`"),
-        ({"permits": {KEY: "AAAA"}}, "length >= 32"),
-        ({"permits": {"x": "A" * 43 + "="}}, "no key"),
-        ({"permits": []}, "`$.permits`"),
+        ({"tokens": {KEY: "AAAA"}}, "length >= 32"),
+        ({"tokens": {"x": "A" * 43 + "="}}, "no key"),
+        ({"tokens": []}, "`$.tokens`"),
         ({"format": 2}, "`$.format`"),
         ({"more": 2}, "unknown field"),
     ],
@@ -107,8 +107,8 @@ def test_a_damaged_identity_is_refused_and_left_as_it_is(
     path.write_text(content := json.dumps(json.loads(path.read_text()) | fields))
     for use in (
         lambda: keyring.keys("ana"),
-        lambda: keyring.permit("ana", KEY),
-        lambda: keyring.keep_permit("ana", KEY, PERMIT),
+        lambda: keyring.token("ana", KEY),
+        lambda: keyring.keep_token("ana", KEY, PERMIT),
     ):
         with pytest.raises(SecretFileError) as error:
             use()
@@ -129,7 +129,7 @@ def test_what_is_no_json_of_ours_is_damaged(keyring: Keyring, tmp_path: Path, be
     read, write = (
         (keyring.tickets, lambda: keyring.remember(ticket()))
         if begin == "tickets"
-        else (lambda: keyring.permit("ana", KEY), lambda: keyring.keep_permit("ana", KEY, PERMIT))
+        else (lambda: keyring.token("ana", KEY), lambda: keyring.keep_token("ana", KEY, PERMIT))
     )
     with pytest.raises(SecretFileError, match="is damaged"):
         read()

@@ -395,28 +395,28 @@ def test_every_question_ends_exactly_once_and_none_is_left(steps: list[tuple[str
 MINE = Credentials(KeyPair("m" * 40, "hush"), "z" * 40, b"secret")
 
 
-def lookup_closed(*endpoints: str, permit: bytes = b"") -> Lookup:
-    return Lookup(endpoints or (HERE,), MINE, permit)
+def lookup_closed(*endpoints: str, token: bytes = b"") -> Lookup:
+    return Lookup(endpoints or (HERE,), MINE, token)
 
 
 def last_sent(commands: list[Command]) -> object:
     return [command.message for command in commands if isinstance(command, Send)][-1]
 
 
-def admit(ask: int, permit: bytes = b"") -> Admit:
+def admit(ask: int, token: bytes = b"") -> Admit:
     proof = identity.proof(b"secret", "z" * 40, "m" * 40)
-    return Admit(ask, limits.PROTOCOL, "backend.com", proof, permit)
+    return Admit(ask, limits.PROTOCOL, "backend.com", proof, token)
 
 
 def test_the_ticket_is_shown_before_the_first_question() -> None:
-    lookup = lookup_closed(permit=b"old")
+    lookup = lookup_closed(token=b"old")
     ask, commands = lookup.ask(QUESTION, 0)
     assert OpenLink(LinkId("zdns-1"), LinkKind.DNS_ASK, HERE, key="z" * 40) in commands
     assert last_sent(commands) == admit(ask, b"old")
-    commands, outcomes = lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"new")), 1)
+    commands, outcomes = lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"permit", b"new")), 1)
     assert outcomes == []
     assert last_sent(commands) == question(ask)
-    assert (lookup.permit, lookup.is_admitted) == (b"new", True)
+    assert (lookup.permit, lookup.token, lookup.is_admitted) == (b"permit", b"new", True)
     _, outcomes = lookup.handle(Received(LinkId("zdns-1"), answer(ask)), 2)
     assert outcomes == [Answered(ask, question(ask), answer(ask))]
     _, commands = lookup.ask(QUESTION, 3)
@@ -426,11 +426,11 @@ def test_the_ticket_is_shown_before_the_first_question() -> None:
 def test_it_is_shown_again_to_a_zdns_that_has_forgotten_or_when_a_server_wants_another_permit() -> None:
     lookup = lookup_closed()
     ask, _ = lookup.ask(QUESTION, 0)
-    lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"new")), 1)
+    lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"permit", b"new")), 1)
     forgotten = Refused(ask, RefusalCode.NOT_ADMITTED, "who are you")
     commands, outcomes = lookup.handle(Received(LinkId("zdns-1"), forgotten), 2)
     assert (last_sent(commands), outcomes) == (admit(ask, b"new"), [])
-    lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"new")), 3)
+    lookup.handle(Received(LinkId("zdns-1"), Admitted(ask, b"permit", b"new")), 3)
     lookup.handle(Received(LinkId("zdns-1"), answer(ask)), 4)
     lookup.show_ticket_again()
     ask, commands = lookup.ask(QUESTION, 5)
