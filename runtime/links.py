@@ -91,7 +91,7 @@ _WHY_DOWN: Final = {
 _CLOSED_TO_US: Final = "it is closed: a ticket is needed"
 _OPEN_TO_ALL: Final = "it is open, or is no relevo: no ticket is used there"
 _NOT_LET_IN: Final = "it does not let this key in"
-_ANOTHER_KEY: Final = "whoever answers there has another key"
+_ANOTHER_KEY: Final = "whoever answers there has another key, or none"
 _NO_KEY: Final = "the key of the other end is not known"
 _REFUSED: Final = 400  # of ZAP
 

@@ -314,9 +314,9 @@ async def test_connections_over_ipv6_are_closed_as_well() -> None:
 # --- who is not, and how it hears of it ----------------------------------------------------------------------------
 
 
-async def hears_once_that_it_is_hopeless(client: End, why: str) -> None:
+async def hears_once_that_it_is_hopeless(client: End, *whys: str) -> None:
     down = await client.next(LinkDown, "c")
-    assert down == LinkDown(LinkId("c"), why, hopeless=True)
+    assert down in [LinkDown(LinkId("c"), why, hopeless=True) for why in whys]
     assert client.told == []
 
 
@@ -334,7 +334,9 @@ async def test_who_has_no_ticket_hears_that_it_needs_one(kind: LinkKind) -> None
 async def test_who_has_a_ticket_hears_that_none_is_used_there(kind: LinkKind) -> None:
     async with ends(1, closed=False) as (server,), ends(1) as (client,):
         client.connect(kind, await server.bind(kind), new_keys().public)
-        await hears_once_that_it_is_hopeless(client, "it is open, or is no relevo: no ticket is used there")
+        # Both ends hang up; who does so first is a matter of chance.
+        likely = "it is open, or is no relevo: no ticket is used there"
+        await hears_once_that_it_is_hopeless(client, likely, "whoever answers there has another key, or none")
 
 
 @every_kind
@@ -391,7 +393,7 @@ async def test_a_link_for_one_peer_whose_key_is_not_said_lets_nobody_in(kind: Li
 async def test_a_server_with_another_key_is_found_out(kind: LinkKind) -> None:
     async with ends(2) as (server, client):
         client.connect(kind, await server.bind(kind), new_keys().public)
-        await hears_once_that_it_is_hopeless(client, "whoever answers there has another key")
+        await hears_once_that_it_is_hopeless(client, "whoever answers there has another key, or none")
         assert server.told == []
 
 
@@ -420,7 +422,7 @@ async def test_without_the_key_of_the_other_end_a_link_is_not_opened(kind: LinkK
 async def test_a_key_that_no_honest_end_can_have_harms_nobody() -> None:
     async with ends(2) as (server, client):
         client.connect(LinkKind.ROOM_BIND, await server.bind(LinkKind.ROOM_BIND), "0" * 40)
-        await hears_once_that_it_is_hopeless(client, "whoever answers there has another key")
+        await hears_once_that_it_is_hopeless(client, "whoever answers there has another key, or none")
 
 
 def test_keys_that_are_none_are_an_error_at_once() -> None:

@@ -63,7 +63,8 @@ def test_a_ticket_is_of_no_use_where_everything_is_open(tmp_path: Path, zdns: Zd
     (tmp_path / "open").mkdir()
     with Zdns(tmp_path / "open", is_open=True) as open_zdns:
         why = refused(open_zdns, tmp_path / "bo", "chat", "--plain", ticket=zdns.ticket)
-        assert "it is open, or is no relevo: no ticket is used there" in why
+        # Which of the two it is depends on who reads the other's first bytes sooner.
+        assert "it is open, or is no relevo: no ticket is used there" in why or "has another key, or none" in why
         assert "--ticket none" in why
         with without_ticket(open_zdns, tmp_path / "bo", "chat", "--json", "--name", "bo", ticket="none") as bo:
             while '"event":"ready"' not in (bo.line() or ""):
@@ -74,7 +75,7 @@ def test_a_ticket_of_another_zdns_is_told_from_a_zdns_that_is_silent(tmp_path: P
     (tmp_path / "other").mkdir()
     with Zdns(tmp_path / "other") as other:
         why = refused(zdns, tmp_path / "bo", "chat", "--plain", ticket=other.ticket)
-    assert "whoever answers there has another key" in why
+    assert "whoever answers there has another key, or none" in why
 
 
 def test_an_old_ticket_lets_nobody_in_but_who_was_in_before_comes_back(chat: Start, zdns: Zdns, tmp_path: Path) -> None:
