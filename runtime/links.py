@@ -525,7 +525,11 @@ class Links:
             self._down(link, _ANOTHER_KEY, hopeless=True)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and value == _REFUSED:
             self._down(link, _NOT_LET_IN, hopeless=True)
-        elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and link.secured and value != errno.EAGAIN:
+        elif (
+            event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            and value != errno.EAGAIN
+            and (link.secured or link.spec.only_hopeless)
+        ):
             self._hung_up_on(link)
         else:
             link.refusals = 0
@@ -538,7 +542,7 @@ class Links:
             self._down(link, _WHY_DOWN[int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)])
         elif link.refusals == limits.REFUSALS_MAX:
             link.socket.disconnect(link.endpoint)
-            self._down(link, _ANOTHER_KEY, hopeless=True)
+            self._down(link, _ANOTHER_KEY if link.secured else _CLOSED_TO_US, hopeless=True)
 
     def _accepting_event(self, link: Link, event: int, value: int) -> None:
         """A bound socket for one peer, at whose port a stranger may knock as well.
