@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import Chat, Line, Zdns, environment, relevo, run
+from tests.support.processes import Chat, Line, Zdns, environment, relevo, run, ticket_for
 from tests.support.verdict import Book, Reader
 
 PATIENCE_S = 120.0
@@ -360,7 +360,8 @@ class Stage:
         common = ["--dns", self.zdns.address, "--bind", "127.0.0.1", "--data-dir", str(folder)]
         command = relevo("serve", *common, "--serve-first", "--term", "0", "--name", name)
         quiet = subprocess.DEVNULL
-        host = subprocess.Popen(command, stdin=quiet, stdout=quiet, env=environment(folder), start_new_session=True)
+        env = environment(folder) | ticket_for(command, folder)
+        host = subprocess.Popen(command, stdin=quiet, stdout=quiet, env=env, start_new_session=True)
         self._stack.callback(_kill, host)
         deadline = time.monotonic() + PATIENCE_S
         while run(folder, "status", "--dns", self.zdns.address, "--bind", "127.0.0.1").returncode:
@@ -368,7 +369,7 @@ class Stage:
                 raise SystemExit("nobody serves, so no history can be posted")
         posted, batch = 0, 10_000
         send = relevo("send", *common, "--timeout", "120")
-        with subprocess.Popen(send, stdin=subprocess.PIPE, env=environment(folder)) as sender:
+        with subprocess.Popen(send, stdin=subprocess.PIPE, env=env) as sender:
             assert sender.stdin is not None
             while posted < messages:
                 numbers = range(posted, min(messages, posted + batch))

@@ -192,7 +192,8 @@ class Zdns(Process):
         file = house.find(home, self.address)
         assert file is not None
         self.ticket = str(file.kept.ticket)
-        _HOUSES[self.address] = (home, self.ticket)
+        if not is_open:  # nobody shows a ticket to an open one
+            _HOUSES[self.address] = (home, self.ticket)
 
     def credentials(self, home: Path, name: str = "somebody") -> Credentials:
         """What `name` with this data folder has to be let in by."""
