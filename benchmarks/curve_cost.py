@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from benchmarks.console_echo import cpu_s
+from benchmarks.console_echo import TICKS_PER_S, cpu_s
 from benchmarks.load import Machine, dump, show
 from tests.support.processes import Chat, Process, Zdns, relevo
 
@@ -27,6 +27,17 @@ MOVE_POSTS_PER_S, MOVE_AUTHORS = 200.0, 4
 AROUND_S = 0.3
 IDLE_SETTLE_S = 3.0
 WHAT = ("posts", "readers", "moves", "joins", "idle")
+
+
+class Used(NamedTuple):
+    """Processor time: all of it, and what of it libzmq's own thread used, where everything is encrypted."""
+
+    all_s: float
+    libzmq_s: float
+
+    def since(self, before: "Used", per: float) -> "Used":
+        """The difference, per so many of something, in millions."""
+        return Used(1e6 * (self.all_s - before.all_s) / per, 1e6 * (self.libzmq_s - before.libzmq_s) / per)
 
 
 class Network:
@@ -62,9 +73,10 @@ class Network:
         name: str = crowd.do("followers", count=self.replicas)["active"]
         return name
 
-    def cpu_s(self) -> float:
+    def cpu_s(self) -> "Used":
         """The processor time of all hosts that run."""
-        return sum(cpu_s(host.popen.pid) for host in self.hosts.values())
+        pids = [host.popen.pid for host in self.hosts.values()]
+        return Used(sum(map(cpu_s, pids)), sum(map(_libzmq_s, pids)))
 
     def verdict(self) -> list[str]:
         """Have all leave; a sentence for each promise that was broken. All posts of this network must be theirs."""
@@ -128,6 +140,11 @@ class Figures:
         """One more value."""
         self.values.setdefault(name, {each: [] for each in KINDS})[kind].append(value)
 
+    def add_used(self, name: str, kind: str, used: Used) -> None:
+        """One more value of processor time."""
+        self.add(name, kind, used.all_s)
+        self.add(f"… of it in libzmq's thread{name[name.index(':') :]}", kind, used.libzmq_s)
+
     def rows(self) -> list[list[object]]:
         """The lines of a table."""
         return [
@@ -176,13 +193,13 @@ def _measure_posts(stack: ExitStack, figures: Figures, options: argparse.Namespa
 
         def one(kind: str, authors: int = authors, where: str = where) -> None:
             network, posting = networks[kind], crowds[kind][:authors]
-            used = network.cpu_s()
+            before = network.cpu_s()
             told = together(posting, "flood", seconds=options.seconds, window=WINDOW, text_bytes=128)
-            used = network.cpu_s() - used
+            after = network.cpu_s()
             in_time = sum(answer["in_time"] for answer in told)
             posts = sum(answer["posts"] for answer in told)
             figures.add(f"posts/s: {where}", kind, in_time / options.seconds)
-            figures.add(f"server halves' CPU s per million posts: {where}", kind, 1e6 * used / posts)
+            figures.add_used(f"server halves' CPU s per million posts: {where}", kind, after.since(before, posts))
 
         alternately(options.rounds, one)
     for network in networks.values():
@@ -201,25 +218,25 @@ def measure_readers(figures: Figures, options: argparse.Namespace) -> None:
                 readers[kind].do("readers", count=count)
 
             def steady(kind: str, count: int = count) -> None:
-                used = networks[kind].cpu_s()
+                before = networks[kind].cpu_s()
                 told = authors[kind].do(
                     "steady", seconds=options.seconds, rate=READ_POSTS_PER_S, text_bytes=128, posters=1
                 )
                 heads[kind] += told["posts"]
                 came = readers[kind].do("delivered", head=heads[kind])
-                used = networks[kind].cpu_s() - used
+                used = networks[kind].cpu_s().since(before, came["entries"])
                 name = f"server half's CPU s per million deliveries: {count} readers, {READ_POSTS_PER_S:g} posts/s"
-                figures.add(name, kind, 1e6 * used / came["entries"])
+                figures.add_used(name, kind, used)
 
             def flat_out(kind: str, count: int = count) -> None:
-                used, began = networks[kind].cpu_s(), time.monotonic()
+                before, began = networks[kind].cpu_s(), time.monotonic()
                 told = authors[kind].do("flood", seconds=options.seconds, window=WINDOW, text_bytes=128)
                 heads[kind] += told["posts"]
                 came = readers[kind].do("delivered", head=heads[kind])
-                used = networks[kind].cpu_s() - used
+                used = networks[kind].cpu_s().since(before, came["entries"])
                 figures.add(f"deliveries/s: {count} readers", kind, came["entries"] / (came["last"] - began))
                 name = f"server half's CPU s per million deliveries: {count} readers, as fast as it goes"
-                figures.add(name, kind, 1e6 * used / came["entries"])
+                figures.add_used(name, kind, used)
                 figures.add(f"of 1,000 not delivered, to be fetched: {count} readers", kind, _missed_per_mille(came))
 
             for one in (steady, flat_out):
@@ -322,6 +339,16 @@ def measure_idle(figures: Figures, options: argparse.Namespace) -> None:
         time.sleep(options.idle)
         for (what, kind, pid), used in zip(halves, before, strict=True):
             figures.add(f"idle, CPU ms a second: {what}", kind, 1e3 * (cpu_s(pid) - used) / options.idle)
+
+
+def _libzmq_s(pid: int) -> float:
+    """The processor time of the threads in which libzmq reads, writes, encrypts and decrypts."""
+    ticks = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if task.joinpath("comm").read_text(encoding="ascii").startswith("ZMQbg/IO"):
+            fields = task.joinpath("stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS_PER_S
 
 
 def _wait_for_follower(chat: Chat) -> None:
