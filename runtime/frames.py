@@ -108,13 +108,16 @@ def unpack_envelope(sender: bytes) -> list[bytes]:
 
 # --- in and out ---------------------------------------------------------------------------------------------------
 # Measured: frame by frame costs a third of recv_multipart and send_multipart; asking a Frame whether more follow
-# costs less than asking the socket; a frame that always has a successor need not be asked.
+# costs less than asking the socket; a frame that always has a successor need not be asked. Joining two flags costs as
+# much as sending a frame.
+
+_NOT_THE_LAST: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 def send_frames(link: Link, frames: list[bytes]) -> None:
     send = link.socket.send
     for frame in frames[:-1]:
-        send(frame, zmq.NOBLOCK | zmq.SNDMORE)
+        send(frame, _NOT_THE_LAST)
     send(frames[-1], zmq.NOBLOCK)
     link.counters.messages_out += 1
     link.counters.bytes_out += len(frames[-1])
