@@ -64,8 +64,9 @@ class Network:
 
     def crowd(self, *names: str) -> "Crowd":
         """A process in which these participants are."""
-        crowd = self._stack.enter_context(Crowd(self, names))
+        crowd = self._stack.enter_context(Crowd(self))
         self._crowds.append(crowd)
+        crowd.do("people", names=list(names))
         return crowd
 
     def active(self, crowd: "Crowd") -> str:
@@ -93,13 +94,11 @@ class Network:
 class Crowd(Process):
     """A process of benchmarks.curve_crowd."""
 
-    def __init__(self, network: Network, names: Sequence[str]) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__([sys.executable, "-m", "benchmarks.curve_crowd"], network.home)
         ticket = network.zdns.ticket if network.kind == CLOSED else None
         first = {"dns": network.zdns.address, "ticket": ticket, "folder": str(network.home)}
         self.say(json.dumps(first) + "\n")
-        if names:
-            self.do("people", names=list(names))
 
     def __enter__(self) -> Self:
         return self
