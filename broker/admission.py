@@ -63,7 +63,7 @@ class Admission:
                 return refusal
             case LinkAsk():
                 return self._link_ask(message, key)
-            case Ping():
+            case Ping() if self._keys.get(route, key) == key:
                 return None  # tells no more than that we are here
         if self._keys.get(route) != key:
             return WhoAreYou()

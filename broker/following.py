@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from broker.history import History
 from broker.replication import Line
+from broker.room import is_sound
 from wire import limits
 from wire.errors import InvariantViolated, WireError
 from wire.messages import (
@@ -44,6 +45,7 @@ from wire.step import CloseLink, Command, LinkKind, OpenLink, Send, StartTimer, 
 SILENCE = "copy.silence"
 POLL = "copy.poll"
 CANDIDATE = "copy.candidate"
+_UNSOUND = "no room was ever in such a state"
 
 
 class Phase(enum.Enum):
@@ -252,7 +254,8 @@ class Copy:
             return [], []
         self._heard_ms = now_ms
         if isinstance(message, Follow):
-            return self._led(line, message, known, safe, now_ms)
+            # What was promised over a line that broke may still hold; nothing new begins on it.
+            return ([], []) if self._broken else self._led(line, message, known, safe, now_ms)
         match self.phase, message:
             case _, Dismiss(_, record, _):
                 called_off = self._called_off()[1]
@@ -369,6 +372,8 @@ class Copy:
             return "this link was made for something else"
         if self.volatile and follow.bytes > limits.HISTORY_BYTES_MAX:
             return f"the history is larger than {limits.HISTORY_BYTES_MAX} bytes, and this server keeps none on disk"
+        if not is_sound(follow.state):
+            return _UNSOUND
         is_followed = self.phase is not Phase.IDLE and self.epoch == record.epoch and self._number > 0
         # A later link of the same leader proves that the older one is dead.
         if is_followed and follow.number <= self._number:
@@ -394,13 +399,16 @@ class Copy:
         try:
             if append.first != history.head + 1 or append.prev_epoch != history.epoch_at(history.head):
                 raise InvariantViolated(f"entry {append.first} of another history follows {history.head}")
-            history.append_block(append.first, append.count, append.block)
+            # An entry of an epoch yet to come could never be followed by an honest one.
+            history.append_block(append.first, append.count, append.block, self.epoch)
         except (WireError, InvariantViolated) as error:
             return self._break_off(str(error))
         self._know_committed(append.committed)
         return [], []
 
     def _keep(self, keep: Keep, safe: int) -> Result:
+        if keep.state is not None and not is_sound(keep.state):
+            return self._break_off(_UNSOUND)
         self._know_committed(keep.committed)
         if keep.state is not None:
             self.state = keep.state
@@ -420,6 +428,8 @@ class Copy:
         assert history is not None and line is not None
         if sealed.head != history.head or sealed.digest != history.digest():
             return self._break_off(f"the copy has {history.head} of {sealed.head} entries, or others")
+        if not is_sound(sealed.state):
+            return self._break_off(_UNSOUND)
         self.phase, self._sealed, self._sealed_at_ms = Phase.PROMISED, sealed, now_ms
         self.expecting, self.state = True, sealed.state
         self.committed = history.head  # the leader seals only when all is committed

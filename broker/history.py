@@ -94,8 +94,8 @@ class History:
         self._chain.add((data,))
         self.bytes_count += len(data)
 
-    def append_block(self, first: int, count: int, block: bytes) -> None:
-        """Add a block of entries that follow the last one, with the very bytes it is made of.
+    def append_block(self, first: int, count: int, block: bytes, epoch_max: int | None = None) -> None:
+        """Add a block of entries that follow the last one, with the very bytes it is made of; none of a later epoch.
 
         Raises:
             Malformed: it does not hold what it is said to hold.
@@ -106,6 +106,8 @@ class History:
         entries = codec.decode_block(block, first, count)
         together, parts = codec.split_block(block)
         self._check(entries)
+        if epoch_max is not None and entries and entries[-1].epoch > epoch_max:
+            raise InvariantViolated(f"entry {entries[-1].seq} is of epoch {entries[-1].epoch}, beyond {epoch_max}")
         for entry in entries:
             self._count(entry)
         self._entries += parts

@@ -59,6 +59,8 @@ from wire.step import Command, Send
 
 ROOM = LinkId("room")
 FEED = LinkId("feed")
+# No room ever had so many changes of presence; above it the next ones might not fit their field.
+_REV_MAX = 2**62
 
 
 class Phase(enum.Enum):
@@ -288,7 +290,7 @@ class Room:
 
     def receive(self, route: bytes, message: Message, now_ms: int) -> list[Command]:
         """Handle one message of a client half."""
-        seat = self._by_route.get(route)
+        seat = self._seat_at(route)
         if isinstance(message, Ping) and seat is not None:
             self._hear(seat, now_ms)
             return [Send(ROOM, Pong(message.ask, self.epoch), route)]
@@ -305,6 +307,11 @@ class Room:
         if isinstance(message, Posts):
             return self._posts(seat, message, now_ms)
         return self._request(seat, message)
+
+    def _seat_at(self, route: bytes) -> _Seat | None:
+        """Whose this route is; a routing id that became free may be chosen by somebody else, with another key."""
+        seat = self._by_route.get(route)
+        return seat if seat is not None and identity.belongs(seat.member.peer, self._key_of(route)) else None
 
     def _hear(self, seat: _Seat, now_ms: int) -> None:
         seat.deadline_ms = now_ms + limits.MEMBER_DEADLINE_MS
@@ -347,14 +354,18 @@ class Room:
         return [Send(ROOM, answer, seat.route)]
 
     def _hello(self, route: bytes, hello: Hello, now_ms: int) -> list[Command]:
+        key = self._key_of(route)
+        if not identity.belongs(hello.peer, key):
+            return []  # it waited, and the route is somebody else's by now
+        holder = self._seat_at(route)
+        if holder is None and (gone := self._by_route.pop(route, None)) is not None:
+            gone.route = b""
         refusal = refuse_hello(hello, self.service)
         if refusal is not None:
             return [Send(ROOM, refusal, route)]
-        holder = self._by_route.get(route)
         if holder is not None and holder.member.peer != hello.peer:
             why = f"this connection is {holder.member.nick}'s; each participant has one of its own"
             return [Send(ROOM, Refused(0, RefusalCode.BUSY, why), route)]
-        key = self._key_of(route)
         seat = self._seats.get(hello.peer)
         if seat is not None:
             self._by_route.pop(seat.route, None)
@@ -369,7 +380,8 @@ class Room:
                 return [Send(ROOM, Refused(0, RefusalCode.FULL, why), route)]
             nick = self._nick_for(hello, key)
             if nick is None:
-                why = f"the name {hello.nick!r} {self._why_taken(hello.nick)}; try another one with --name"
+                wanted = names.check_nick(hello.nick)
+                why = f"the name {wanted!r} {self._why_taken(wanted)}; try another one with --name"
                 return [Send(ROOM, Refused(0, RefusalCode.NAME_TAKEN, why), route)]
             member = Member(
                 peer=hello.peer,
@@ -570,10 +582,13 @@ class Room:
 
     def _tell_changes(self) -> list[Command]:
         """Publish what changed; always before anyone is sent a list that already has it."""
-        if not self._changes:
-            return []
         changes, self._changes = tuple(self._changes), []
-        return [Send(FEED, Presence(self.epoch, self._rev, changes))]
+        commands: list[Command] = []
+        for first in range(0, len(changes), limits.CHANGES_PER_MESSAGE_MAX):
+            part = changes[first : first + limits.CHANGES_PER_MESSAGE_MAX]
+            rev = self._rev - len(changes) + first + len(part)
+            commands.append(Send(FEED, Presence(self.epoch, rev, part)))
+        return commands
 
     def _publish(self) -> list[Command]:
         commands: list[Command] = []
@@ -586,6 +601,18 @@ class Room:
             commands.append(Send(FEED, Published(self.epoch, first, count, block)))
             self._published += count
         return commands
+
+
+def is_sound(state: RoomState) -> bool:
+    """Whether a room can be in this state: nobody is in it twice, and what comes of it still fits its fields."""
+    members = state.members
+    return (
+        len({member.peer for member in members}) == len(members)
+        and len({names.nick_key(member.nick) for member in members}) == len(members)
+        and all((member.peer + member.server).isascii() for member in members)
+        and all(len(member.nick) <= limits.NICK_CHARS_MAX for member in members)
+        and state.members_rev < _REV_MAX
+    )
 
 
 def refuse_hello(hello: Hello, service: str) -> Refused | None:

@@ -53,6 +53,7 @@ FETCH_RETRY_MS = 1_000
 MEMBERS_MAX = 1_000
 REQUESTS_MAX = 64  # requests one participant may have waiting for an answer
 PARKED_BYTES_MAX = 32 * MIB  # what waits at a server that is sealed or not yet serving
+CHANGES_PER_MESSAGE_MAX = 400  # changes of presence told together: each has a member, an old nick and a topic
 REV_GAP = 1_000_000  # more changes of presence than a server that fails at once can tell of
 HEARTBEAT_MS = 500
 DOUBT_MS = 1_100  # without a heartbeat, two are missing: zdns is asked whether somebody else serves by now, and again …
@@ -176,6 +177,7 @@ assert POSTS_BYTES_MAX >= TEXT_BYTES_MAX
 assert FRAME_BYTES_MAX >= BLOCK_BYTES_MAX + TEXT_BYTES_MAX + KIB, "a block may end with one entry of full size"
 assert MEMBER_BYTES_MAX > 2 * ID_CHARS_MAX + 4 * NICK_CHARS_MAX + 4 * AWAY_CHARS_MAX + 128, "UTF-8 takes up to 4 bytes"
 assert FRAME_BYTES_MAX >= MEMBERS_MAX * MEMBER_BYTES_MAX + 4 * ROOM_TOPIC_CHARS_MAX + KIB, "a members list is one frame"
+assert FRAME_BYTES_MAX >= CHANGES_PER_MESSAGE_MAX * (MEMBER_BYTES_MAX + 4 * (NICK_CHARS_MAX + ROOM_TOPIC_CHARS_MAX)) + KIB
 assert SILENCE_MS >= 4 * HEARTBEAT_MS
 assert 2 * HEARTBEAT_MS < DOUBT_MS < SILENCE_MS
 assert MEMBER_DEADLINE_MS >= 4 * PING_MS
