@@ -5,8 +5,7 @@ Who lies has what a member of the network has: on a closed one its own key, ids 
 
 import random
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -41,6 +40,7 @@ from wire.messages import (
     Feed,
     Follow,
     Following,
+    Granted,
     Have,
     Hello,
     Keep,
@@ -62,6 +62,7 @@ from wire.messages import (
     Talk,
     ToClient,
     ToServer,
+    Transfer,
 )
 from wire.names import LinkId
 from wire.step import (
@@ -153,7 +154,7 @@ class Zdns:
                 self.registry.adopt(decision.record)
                 self.knows.append(decision.record)
             reply = self.door.complete(request, decision.reply)
-        return travelled(reply, DnsReply)
+        return cast(DnsReply, travelled(reply, DnsReply))
 
 
 def travelled(message: Message, union: Any) -> Any:
@@ -250,7 +251,9 @@ class Bench:
         """Until the next timer runs out; now and then it runs out late."""
         if self.timers:
             name = min(self.timers, key=lambda name: (self.timers[name], name))
-            self.now_ms = max(self.now_ms, self.timers[name]) + (self.source.byte() * 40 if self.source.chance(5) else 0)
+            self.now_ms = max(self.now_ms, self.timers[name]) + (
+                self.source.byte() * 40 if self.source.chance(5) else 0
+            )
             self.do(TimerFired(name))
         else:
             self.now_ms += 100
@@ -339,7 +342,9 @@ class ServerBench(Bench):
     def hello(self, who: str) -> Hello:
         """As `who` would say it."""
         permit = permit_of(who) if self.closed else b""
-        return Hello(limits.PROTOCOL, SERVICE, peer_of(who, self.closed), f"{who}-1", who, False, False, "", 0, permit=permit)
+        return Hello(
+            limits.PROTOCOL, SERVICE, peer_of(who, self.closed), f"{who}-1", who, False, False, "", 0, permit=permit
+        )
 
     def begin(self) -> None:
         """Until it is what it is to be."""
@@ -463,8 +468,7 @@ class ServerBench(Bench):
         epochs = [self.epoch, self.epoch, self.epoch + 1]
         record = core._tenure.record
         records = [record] if record is not None else []
-        links = [link for link in self.copy_links]
-        pairs = [self.links_pair(link) for link in links] + self.pairs[-3:]
+        pairs = [self.links_pair(link) for link in self.copy_links] + self.pairs[-3:]
         peers = [peer_of(who, self.closed) for who in ("eve", "eve", "mal", "bo", "cy")]
         return {
             "pair": pairs,
@@ -480,7 +484,7 @@ class ServerBench(Bench):
             "session": ["eve-1", "bo-1", "session"],
             "counter": [1, 1, 2, 3],
             "first_counter": [1, 1, 2, 3],
-            "nick": ["eve", "bo", "mal"],
+            "nick": ["eve", "bo", " bo", "mal"],
             "name": ["eve", "bo", ""],
             "server": ["", self.eve.id, self.bo.id],
             "permit": [permit_of("eve"), permit_of("eve"), permit_of("mal")],
@@ -652,8 +656,8 @@ class ServerBench(Bench):
                 granted = self.zdns.ask(
                     _transfer(self.zdns.knows[-1], self.ana.id), self.zdns.knows[-1].active.key, self.now_ms
                 )
-                if getattr(granted, "record", None) is not None and granted.record.active == self.ana:  # type: ignore[union-attr]
-                    self.do(Received(link, TakeOver(pair, granted.record)))  # type: ignore[union-attr]
+                if isinstance(granted, Granted) and granted.record.active == self.ana:
+                    self.do(Received(link, TakeOver(pair, granted.record)))
             case 1:
                 version = record.version if record is not None else 0
                 sealed = Sealed(pair, history.head, history.digest(), self.room_state(), 1, 1, version)
@@ -670,8 +674,6 @@ class ServerBench(Bench):
 
 
 def _transfer(record: Record, to: str) -> Message:
-    from wire.messages import Transfer
-
     return Transfer(0, SERVICE, record.active.id, record.epoch, record.version, to)
 
 
@@ -690,6 +692,3 @@ def _not_as_bo(message: Message) -> Message:
     if isinstance(message, Hello) and message.peer == peer_of("bo", False):
         return msgspec.structs.replace(message, peer="somebody")
     return message
-
-
-__all__ = ["Bench", "ServerBench", "Zdns", "replace", "travelled"]

@@ -1,8 +1,8 @@
-"""Messages with arbitrary fields, drawn from bytes: well formed, as anybody may send them, and for the most part untrue."""
+"""Messages with arbitrary fields, drawn from bytes: well formed, as anybody may send them, and mostly untrue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import inspect
@@ -15,7 +15,27 @@ T = TypeVar("T")
 # Values by the name of the field they make sense in; under the name of a class whole values of it.
 Pool = Mapping[str, Sequence[Any]]
 
-_INTS = (0, 1, 2, 3, 4, 5, 9, 10, 64, 100, 1_000, 2**16, 2**31, 2**32 + 1, 2**53, 2**62 - 1, 2**62, 2**63 - 2, 2**63 - 1)
+_INTS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    9,
+    10,
+    64,
+    100,
+    1_000,
+    2**16,
+    2**31,
+    2**32 + 1,
+    2**53,
+    2**62 - 1,
+    2**62,
+    2**63 - 2,
+    2**63 - 1,
+)
 _TEXTS = (
     "",
     "a",
@@ -113,7 +133,7 @@ def _with_block(source: Source, drawn: Any, pool: Pool) -> Any:
 
 
 @cache
-def _fields(class_: type[Any]) -> tuple[inspect.Field, ...]:
+def _fields(class_: Hashable) -> tuple[inspect.Field, ...]:
     found = inspect.type_info(class_)
     assert isinstance(found, inspect.StructType)
     return found.fields
@@ -124,10 +144,12 @@ def _struct(source: Source, class_: type[Any], pool: Pool) -> Any:
     if known and not source.chance(25):
         drawn = source.of(known)
         if source.chance(50):
-            field = source.of(_fields(class_))
+            field = source.of(_fields(cast(Any, class_)))
             drawn = msgspec.structs.replace(drawn, **{field.name: _of_type(source, field.type, field.name, pool)})
         return drawn
-    return class_(**{f.name: _of_type(source, f.type, f.name, pool) for f in _fields(class_) if f.name != "block"})
+    return class_(
+        **{f.name: _of_type(source, f.type, f.name, pool) for f in _fields(cast(Any, class_)) if f.name != "block"}
+    )
 
 
 def _of_type(source: Source, type_: inspect.Type, name: str, pool: Pool) -> Any:
@@ -138,6 +160,8 @@ def _of_type(source: Source, type_: inspect.Type, name: str, pool: Pool) -> Any:
             return None
         case inspect.UnionType(types=types):
             return _of_type(source, source.of(types), name, pool)
+        case inspect.AnyType():
+            return source.of((None, 1, "t", [1, {}]))
         case inspect.EnumType(cls=class_):
             return source.of(tuple(class_))
         case inspect.IntType(ge=least):

@@ -81,6 +81,7 @@ def test_a_route_that_somebody_else_has_taken_over_is_not_believed(door: Admissi
     door.judge(hello(ANA), b"r", ANA)
     door.judge(hello(BO), b"b", BO)
     assert door.judge(Posts(1, ("x",)), b"r", BO) == WhoAreYou()
+    assert door.judge(Ping(1), b"r", BO) == WhoAreYou(), "it would be heard as another's"
     assert door.judge(hello(BO), b"r", BO) is None
     assert door.judge(Posts(1, ("x",)), b"r", ANA) == WhoAreYou()
 

@@ -55,6 +55,7 @@ from wire.messages import (
     Keep,
     LinkAsk,
     LinkAt,
+    Member,
     Message,
     NameRequest,
     NameState,
@@ -325,6 +326,39 @@ def test_a_link_is_for_the_one_who_asked_for_it(change: dict[str, object], why: 
     (declined,) = sent(bench.commands, Decline)
     assert why in declined.reason
     assert (bench.copy.phase, closed(bench.commands)) == (Phase.IDLE, [bench.link])
+
+
+def test_over_a_link_that_broke_nothing_new_begins() -> None:
+    bench = Bench().to(Phase.PROMISED)
+    bench.down()
+    assert bench.led(number=2) == []
+    assert (bench.commands, bench.copy.phase) == ([], Phase.PROMISED)
+
+
+IMPOSSIBLE = RoomState((Member("a", "ana", False, "", 0), Member("b", "ANA", False, "", 0)), 2, 0, True, 0, ())
+
+
+def test_a_room_that_cannot_be_is_not_taken_over_from_the_beginning() -> None:
+    bench = Bench().linked()
+    assert bench.hear(Follow(bench.pair, SERVICE, ANA, RECORD, 1, 3, 100, IMPOSSIBLE)) == []
+    assert "no room was ever" in sent(bench.commands, Decline)[0].reason
+
+
+@pytest.mark.parametrize("by", ["keep", "seal", "entry"])
+def test_whoever_says_what_would_make_its_successor_fail_is_left(by: str) -> None:
+    bench = Bench().to(Phase.FOLLOWING)
+    bench.keep(2)
+    if by == "keep":
+        verdicts = bench.keep(3, state=IMPOSSIBLE)
+    elif by == "seal":
+        verdicts = bench.hear(Sealed(bench.pair, 3, bench.leader.digest(), IMPOSSIBLE, 5, 100, VERSION))
+    else:
+        grow(bench.leader, 1, EPOCH + 1)
+        verdicts = bench.append(4, 4)
+    assert [type(verdict) for verdict in verdicts] == [LeaderGone]
+    assert sent(bench.commands, Decline)
+    assert (bench.copy.phase, bench.copy.committed, bench.copy.state) == (Phase.IDLE, 2, STATE)
+    assert is_same(bench.history, history_of((2, 3)))
 
 
 def test_one_that_is_leaving_follows_nobody() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker.history import History
 from broker.keeper import Keeper
-from broker.room import FEED, ROOM, Phase, Room
+from broker.room import FEED, ROOM, Phase, Room, is_sound
 from broker.stored import (
     ReadStore,
     SearchStore,
@@ -36,6 +36,7 @@ from wire.messages import (
     Heartbeat,
     Hello,
     Located,
+    Member,
     MembersAre,
     Message,
     Move,
@@ -56,6 +57,7 @@ from wire.messages import (
     SetAway,
     SetServer,
     SetTopic,
+    ToClient,
     Welcome,
     WhoAreYou,
 )
@@ -101,6 +103,10 @@ def hello(peer: str, nick: str | None = None, **changes: Any) -> Hello:
         "min_n": 0,
     }
     return Hello(**{**fields, **changes})
+
+
+def member(peer: str, nick: str) -> Member:
+    return Member(peer, nick, False, "", 0)
 
 
 def sent(commands: Iterable[Command], kind: type[M], to: bytes | None = None) -> list[M]:
@@ -794,6 +800,45 @@ def test_only_a_history_in_memory_is_ever_full(monkeypatch: pytest.MonkeyPatch, 
     assert [one.code for one in refused] == ([] if disk == "there" else [RefusalCode.HISTORY_FULL])
 
 
+@pytest.mark.parametrize("nick", [" ana", "ana\u3000", "\u2028" * 100 + "ANA"])
+def test_a_nick_that_is_taken_is_refused_however_it_is_written(nick: str) -> None:
+    room = room_of()
+    join(room, "ana")
+    (refused,) = sent(room.receive(b"bo", hello("bo", nick, nick_fixed=True), 0), Refused)
+    assert refused.code is RefusalCode.NAME_TAKEN
+    codec.decode(codec.encode(refused), ToClient)
+
+
+def test_very_many_changes_are_told_in_several_messages_without_a_gap() -> None:
+    room = room_of()
+    join(room, "ana")
+    room.seal()
+    count = 2 * limits.CHANGES_PER_MESSAGE_MAX + 1
+    for number in range(count):
+        room.receive(b"ana", SetAway(number, "x" * limits.AWAY_CHARS_MAX), 0)
+    room.reopen(0)
+    told = sent(room.flush(0), Presence)
+    assert [len(presence.changes) for presence in told] == [400, 400, 1]
+    assert [presence.rev - len(presence.changes) for presence in told] == [1, 401, 801]
+    assert max(len(frame) for presence in told for frame in codec.encode(presence)) <= limits.FRAME_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("state", "sound"),
+    [
+        (RoomState((), 0, 0, True, 0, ()), True),
+        (RoomState((), 2**62, 0, True, 0, ()), False),
+        (RoomState((member("a", "ana"), member("b", "bo")), 0, 0, True, 0, ()), True),
+        (RoomState((member("a", "ana"), member("a", "bo")), 0, 0, True, 0, ()), False),
+        (RoomState((member("a", "ana"), member("b", "ANA")), 0, 0, True, 0, ()), False),
+        (RoomState((member("ä", "ana"),), 0, 0, True, 0, ()), False),
+        (RoomState((member("a", "a" * 33),), 0, 0, True, 0, ()), False),
+    ],
+)
+def test_what_state_a_room_can_be_in(state: RoomState, sound: bool) -> None:
+    assert is_sound(state) is sound
+
+
 # --- keys ---
 
 KEYS = {b"ana": "a" * 40, b"ana2": "a" * 40, b"eve": "e" * 40, b"bo": "b" * 40}
@@ -822,6 +867,23 @@ def enter(room: Room, route: bytes, nick: str, **changes: Any) -> list[Command]:
 
 def nick_of(commands: list[Command]) -> str:
     return sent(commands, Welcome)[0].nick
+
+
+def test_a_route_that_another_key_has_taken_over_speaks_for_nobody_else() -> None:
+    room = closed_room()
+    enter(room, b"bo", "bo")
+    taken, was = b"bo", KEYS[b"bo"]
+    try:
+        KEYS[taken] = KEYS[b"eve"]
+        assert room.receive(taken, Posts(1, ("I am bo",)), 0) == [Send(ROOM, WhoAreYou(), taken)]
+        assert room.receive(taken, hello(identity.make_id(was, taken.hex()), "bo"), 0) == []
+        assert nick_of(enter(room, taken, "eve")) == "eve"
+        room.receive(taken, Posts(1, ("I am eve",)), 0)
+    finally:
+        KEYS[taken] = was
+    assert [entry.nick for entry in room.history.entries(1, 9)] == ["eve"]
+    assert [member.nick for member in room.members] == ["bo", "eve"]
+    assert nick_of(enter(room, taken, "bo")) == "bo"
 
 
 def test_members_are_told_with_their_keys() -> None:

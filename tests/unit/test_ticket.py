@@ -57,6 +57,7 @@ def test_any_text_is_a_ticket_or_an_error(text: str) -> None:
         ("relevo://10.0.0.5/#" + str(GOOD).partition("#")[2], "where zdns is"),
         ("relevo://10.0.0.5:0/#" + str(GOOD).partition("#")[2], "where zdns is"),
         ("relevo://" + ",".join(["a:1"] * 9) + "/#" + str(GOOD).partition("#")[2], "where zdns is"),
+        (str(Ticket(("10.0.0.5:٨٠٠٠",), KEY, bytes(16))), "where zdns is"),
         (str(GOOD)[:-1], "once more"),
         (str(GOOD)[:-9], "cut short"),
         (str(GOOD) + "AAAA", "something added"),
