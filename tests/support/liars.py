@@ -10,6 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from broker.core import ServerCore
+from broker.following import Phase
 from broker.reports import HostName, ServerOptions
 from broker.room import FEED, ROOM
 from broker.stored import (
@@ -58,6 +59,7 @@ from wire.messages import (
     RoomState,
     Sealed,
     ServerInfo,
+    SetInSync,
     TakeOver,
     Talk,
     ToClient,
@@ -361,17 +363,27 @@ class ServerBench(Bench):
                 self.pass_time()
                 self.answer_as_follower()
         if self.role == "follower":
-            ask = LinkAsk(limits.PROTOCOL, SERVICE, "b-p1", self.bo, permit_of("bo") if self.closed else b"")
-            self.pairs.append("b-p1")
-            self.route(ask, "bo", "bo")
-            link = self.copy_links[0]
-            record = self.zdns.knows[0]
-            self.do(LinkBound(link, ("tcp://ana:9",)))
-            self.do(Received(link, Follow("b-p1", SERVICE, self.bo, record, 1, 3, 300, self.room_state())))
-            self.do(Received(link, Align("b-p1", 0, 0)))
-            block = codec.join_block([codec.encode_entry(entry(seq, 4)) for seq in (1, 2, 3)])
-            self.do(Received(link, Append("b-p1", 4, 2, 1, 0, 3, block)))
+            self.be_led(self.zdns.knows[0])
             assert len(self.kept) == 2
+
+    def be_led(self, record: Record) -> None:
+        """Bo leads us, as zdns' record says; its history has three entries."""
+        pair = f"b-p{len(self.pairs)}"
+        self.pairs.append(pair)
+        permit = permit_of("bo") if self.closed else b""
+        self.route(LinkAsk(limits.PROTOCOL, SERVICE, pair, self.bo, permit), "bo", "bo")
+        link = next((link for link in self.copy_links if self.links[link].kind is LinkKind.COPY_BIND), None)
+        if link is None or self.is_stopped:
+            return
+        number = len(self.pairs)
+        self.do(LinkBound(link, ("tcp://ana:9",)))
+        self.do(Received(link, Follow(pair, SERVICE, self.bo, record, number, 3, 300, self.room_state())))
+        history = self.core.history
+        at = 0 if history is None or history.log != record.log else history.head
+        self.do(Received(link, Align(pair, at, 0)))
+        if at == 0:
+            block = codec.join_block([codec.encode_entry(entry(seq, 4)) for seq in (1, 2, 3)])
+            self.do(Received(link, Append(pair, record.epoch, 2, 1, 0, 3, block)))
 
     def room_state(self) -> RoomState:
         """As Bo's room would have it."""
@@ -537,8 +549,8 @@ class ServerBench(Bench):
                 if self.closed and self.role in ("active", "leader"):
                     self.speak_honestly()
             case 23:
-                self.is_silent = not self.is_silent
-            case 24:
+                self.is_silent = not self.is_silent and self.source.chance(40)
+            case 24 if self.source.chance(50):
                 self.is_slow = not self.is_slow
                 self.due, self.unwritten = [*self.due, *self.unwritten], []
                 self.do()
@@ -554,11 +566,11 @@ class ServerBench(Bench):
     def happen_seldom(self) -> None:
         """What is rare."""
         match self.source.byte() % 8:
-            case 0:
+            case 0 if self.source.chance(30):
                 self.do(Stopping())
             case 1:
                 self.do(Asked(HostName(self.source.of(("ana", "anna", "bo")))))
-            case 2 if self.stores:
+            case 2 if self.stores and self.source.chance(25):
                 self.do(Asked(StoreBroken(max(self.stores), "no room left")))
             case 3:
                 self.now_ms += limits.MEMBER_DEADLINE_MS
@@ -631,6 +643,10 @@ class ServerBench(Bench):
             if follower.link not in self.links or not last:
                 continue
             link, pair = follower.link, follower.pair
+            sealed = [send.message for send in self.sent[link] if isinstance(send.message, Sealed)]
+            if sealed and self.core._source.busy:
+                self.do(Received(link, Ready(pair, sealed[-1].digest)))
+                return
             match last[0]:
                 case LinkAsk():
                     self.do(Received(link, LinkAt(pair, ("tcp://bo:9",))))
@@ -639,30 +655,35 @@ class ServerBench(Bench):
                     self.do(Received(link, Have(pair, record.epoch, history.head)))
                 case Keep(epoch=epoch) | Append(epoch=epoch):
                     self.do(Received(link, Have(pair, epoch, history.head)))
-                case Sealed(digest=digest):
-                    self.do(Received(link, Ready(pair, digest)))
                 case _:
                     pass
 
     def go_on_as_leader(self) -> None:
         """The one that leads us goes on, as it should."""
-        copy = self.core._copy
-        if copy.history is None or copy._line is None or copy._line.link not in self.links:
+        copy, granted = self.core._copy, self.zdns.knows[-1] if self.zdns.knows else None
+        if self.core.room is None and copy._line is None and granted is not None and granted.active.id == self.bo.id:
+            self.be_led(granted)
+            return
+        if copy.history is None or copy._line is None or copy._line.link not in self.links or granted is None:
             return
         link, pair, history = copy._line.link, copy._line.pair, copy.history
         record = self.core._tenure.record
-        match self.source.byte() % 8:
+        match 0 if copy.phase is Phase.PROMISED and self.source.chance(60) else self.source.byte() % 8:
             case 0:
-                granted = self.zdns.ask(
-                    _transfer(self.zdns.knows[-1], self.ana.id), self.zdns.knows[-1].active.key, self.now_ms
-                )
-                if isinstance(granted, Granted) and granted.record.active == self.ana:
-                    self.do(Received(link, TakeOver(pair, granted.record)))
+                reply = self.zdns.ask(_transfer(granted, self.ana.id), granted.active.key, self.now_ms)
+                if isinstance(reply, Granted) and reply.record.active == self.ana:
+                    self.do(Received(link, TakeOver(pair, reply.record)))
             case 1:
                 version = record.version if record is not None else 0
                 sealed = Sealed(pair, history.head, history.digest(), self.room_state(), 1, 1, version)
                 self.do(Received(link, sealed))
-            case 2 | 3:
+            case 2:
+                ids = (granted.active.id, self.ana.id)
+                listed = SetInSync(1, SERVICE, granted.active.id, granted.epoch, granted.version, ids)
+                reply = self.zdns.ask(listed, granted.active.key, self.now_ms)
+                if isinstance(reply, Granted):
+                    self.do(Received(link, Keep(pair, copy.epoch, history.head, reply.record)))
+            case 3:
                 if record is not None:
                     self.do(Received(link, Keep(pair, copy.epoch, history.head, record)))
             case _:
