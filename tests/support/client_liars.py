@@ -97,6 +97,7 @@ class ClientBench(Bench):
             "first_counter": [1, 1, 2, 3],
             "counter": [1, 1, 2, 3],
             "generation": [1, 1, 2, 3, 2**32],
+            "after": [0, 0, 0, 1],
             "endpoints": [("tcp://bo:9",), ("ipc:///x", "tcp://bo:9")],
             "text": ["a lie"],
             "name": ["bo", "zoe", ME],
