@@ -30,10 +30,10 @@ _UNIONS: tuple[Any, ...] = (
 
 
 def decode(data: bytes) -> None:
-    """Raw frames: a first byte that says which union and where the second frame begins, if there is one."""
+    """Raw frames, after three bytes: which union, and where the second frame begins; 0: there is none."""
     source = Source(data)
-    union, cut = _UNIONS[source.byte() % len(_UNIONS)], source.byte() * 16
-    rest = data[2:]
+    union, cut = _UNIONS[source.byte() % len(_UNIONS)], source.byte() * 256 + source.byte()
+    rest = data[3:]
     frames = [rest] if cut == 0 else [rest[:cut], rest[cut:]]
     with contextlib.suppress(WireError):
         message = codec.decode(frames, union)
