@@ -10,7 +10,7 @@ from collections import OrderedDict
 from wire import identity, limits
 from wire.errors import RefusalCode
 from wire.identity import Credentials
-from wire.messages import Door, Hello, LinkAsk, Message, Ping, Refused, SetServer, WhoAreYou
+from wire.messages import Door, Hello, LinkAsk, Message, Refused, SetServer, WhoAreYou
 
 _ROUTES_MAX = 4 * limits.MEMBERS_MAX  # of those that come back at another one the oldest are forgotten
 
@@ -63,8 +63,7 @@ class Admission:
                 return refusal
             case LinkAsk():
                 return self._link_ask(message, key)
-            case Ping() if self._keys.get(route, key) == key:
-                return None  # tells no more than that we are here
+        # Also to a ping: whoever asks only whether we live has its answer, and learns nothing of who serves where.
         if self._keys.get(route) != key:
             return WhoAreYou()
         if isinstance(message, SetServer) and message.server and not identity.belongs(message.server, key):

@@ -26,6 +26,8 @@ from wire.messages import (
     Admit,
     AskMembers,
     AskStatus,
+    CallUp,
+    CallUpKind,
     Fetch,
     Find,
     Hello,
@@ -33,15 +35,13 @@ from wire.messages import (
     Message,
     Ping,
     Posts,
-    Relay,
     Register,
+    Relay,
     Rename,
     Resolve,
     Search,
     ServerInfo,
     SetTopic,
-    CallUp,
-    CallUpKind,
     TalkHello,
     TalkText,
 )
@@ -539,6 +539,8 @@ async def flood(ports: Sequence[Port], count: int, loot: Loot) -> None:
 async def say_again(ports: Sequence[Port], said: Sequence[bytes], loot: Loot, hold_s: float = 1.0) -> None:
     """What was listened to, at once, in pieces, and cut off anywhere."""
     whole = [throw(port.number, data, loot, hold_s) for port in ports for data in said]
-    pieces = [throw(port.number, data[:end], loot, 0.05) for port in ports for data in said for end in range(0, 600, 40)]
+    pieces = [
+        throw(port.number, data[:end], loot, 0.05) for port in ports for data in said for end in range(0, 600, 40)
+    ]
     slow = [throw(port.number, data[:200], loot, 2 * hold_s, in_bytes=True) for port in ports for data in said]
     await in_crowds([*whole, *pieces, *slow], 500)

@@ -69,10 +69,11 @@ def test_before_zdns_has_told_anything_nobody_is_let_in() -> None:
 
 
 def test_a_hello_with_a_permit_lets_in_its_route_and_no_other(door: Admission) -> None:
-    assert door.judge(Posts(1, ("x",)), b"r", ANA) == WhoAreYou()
+    for message in (Posts(1, ("x",)), Ping(1)):
+        assert door.judge(message, b"r", ANA) == WhoAreYou()
     assert door.judge(hello(ANA), b"r", ANA) is None
     assert door.key_of(b"r") == ANA
-    for message in (Posts(1, ("x",)), Fetch(1, 1, 1), AskStatus(1), Bye()):
+    for message in (Posts(1, ("x",)), Fetch(1, 1, 1), AskStatus(1), Ping(1), Bye()):
         assert door.judge(message, b"r", ANA) is None
         assert door.judge(message, b"other", ANA) == WhoAreYou()
 
