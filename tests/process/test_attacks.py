@@ -426,10 +426,9 @@ def lies_in_posts(line: Line, liar: Liar) -> None:
     assert line.ask(Posts(1, ("mallory 0 another",))) == msgspec.structs.replace(taken, seqs=taken.seqs[:1])  # type: ignore[attr-defined]  # an Acked
     assert line.ask(Posts(9, ("a gap",))) == Resend(3)
     refuses(line, Posts(3, ("é" * (limits.TEXT_BYTES_MAX // 2 + 1),)), RefusalCode.TOO_LONG)
-    for raw in ([31, 3, ["x" * (limits.TEXT_BYTES_MAX + 1)]], [31, 3, ["x"] * 65], [31, 0, ["x"]], [31, 3, []]):
-        line.say_bytes(msgspec.msgpack.encode(raw))
-        assert malformed(line)
-    for raw in ([31, 2**64 - 1, ["x"]], [31, -1, ["x"]], [31, 3, "x"], [31], [], [300, 1], {"a": 1}, [31, 3, [None]]):
+    shapes: list[object] = [[31, 2**64 - 1, ["x"]], [31, -1, ["x"]], [31, 3, "x"], [31], [], [300, 1], {"a": 1}]
+    shapes += [[31, 3, ["x" * (limits.TEXT_BYTES_MAX + 1)]], [31, 3, ["x"] * 65], [31, 0, ["x"]], [31, 3, []]]
+    for raw in (*shapes, [31, 3, [None]]):
         line.say_bytes(msgspec.msgpack.encode(raw))
         assert malformed(line)
     for frames in ([b""], [b"\xc1"], [b"\x91" * 5_000], [b"\xdd\xff\xff\xff\xff"], [b"a"] * 3, [b"a"] * 3_000):
@@ -465,7 +464,7 @@ def lies_in_requests(line: Line, liar: Liar, record: Record, ids: list[tuple[str
         refuses(line, LinkAsk(limits.PROTOCOL, DEFAULT_SERVICE, "p", stolen, liar.permit), RefusalCode.NOT_YOURS)
     refuses(line, LinkAsk(limits.PROTOCOL, DEFAULT_SERVICE, "p", liar.server), RefusalCode.NOT_ADMITTED)
     refuses(line, LinkAsk(limits.PROTOCOL, DEFAULT_SERVICE, "p", liar.server, liar.permit), RefusalCode.BUSY)
-    refuses(line, HandOver(7, "nobody"), RefusalCode.NOT_STANDBY)
+    refuses(line, HandOver(7, "nobody"), RefusalCode.NO_STANDBY)
 
 
 def calls_everybody_up(line: Line, liar: Liar, ids: list[tuple[str, str]]) -> None:
@@ -476,7 +475,9 @@ def calls_everybody_up(line: Line, liar: Liar, ids: list[tuple[str, str]]) -> No
             kind = CallUpKind.RING if number % 2 else CallUpKind.OFFER
             generation = (number, 2**32, HUGE)[number % 3]
             line.say(Relay(8, peer, CallUp(kind, generation, ends[number % len(ends)], f"token{number}")))
-    assert isinstance(line.ask(Relay(9, "nobody", CallUp(CallUpKind.RING, 1))), Refused)
+    line.say(Relay(9, "nobody", CallUp(CallUpKind.RING, 1)))
+    refused = line.hear_until(Refused)[-1]  # others may have called back before
+    assert isinstance(refused, Refused) and (refused.ask, refused.code) == (9, RefusalCode.NOT_HERE)
     assert liar.members(line).members
 
 

@@ -10,7 +10,6 @@ import zmq
 from runtime import key_pairs
 from tests.support.processes import PATIENCE_S
 from wire import codec, identity, limits
-from wire.errors import WireError
 from wire.identity import Credentials, KeyPair
 from wire.messages import (
     Admit,
@@ -58,7 +57,7 @@ class Line:
 
     def hear_until(self, *kinds: type[Message]) -> list[Message]:
         """All up to the first one of these kinds."""
-        told = []
+        told: list[Message] = []
         while True:
             message = self.hear()
             assert message is not None, f"none of {kinds} came, but {told}"
@@ -202,11 +201,3 @@ class Liar:
 def another(of: Credentials) -> Credentials:
     """The same ticket in the hands of somebody else."""
     return Credentials(key_pairs.make(), of.zdns_key, of.secret)
-
-
-def read_feed(frames: list[bytes]) -> Message | None:
-    """A message of the feed without its topic; None: it is none."""
-    try:
-        return codec.decode(frames[1:], Feed)
-    except WireError:
-        return None
