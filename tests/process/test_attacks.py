@@ -82,7 +82,7 @@ NAMES = ("ana", "bo", "cy")
 GROWTH_BYTES_MAX = 60 * limits.MIB
 HELD = 500
 HUGE = 2**63 - 1
-ABUSE_S = 15.0
+ABUSE_S = 12.0
 
 
 @pytest.fixture
