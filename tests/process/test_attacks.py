@@ -242,6 +242,8 @@ def changed_addresses(server: ServerInfo, room: int, feed: int) -> ServerInfo:
 
 def test_sockets_of_every_type_are_refused_for_as_long_as_they_come_and_fill_no_memory(town: Town) -> None:
     with town.chatting() as ports:
+        for dress in attackers.DRESSES:
+            check_who_gets_in(town, attackers.who_gets_in(ports, dress, 1.0), 1 + len(NAMES))
         check_refused(attackers.besiege(ports, attackers.DRESSES, town.loot, 3.0))
         before = town.memory()
         epochs, ends = 0, time.monotonic() + ABUSE_S
@@ -253,6 +255,13 @@ def test_sockets_of_every_type_are_refused_for_as_long_as_they_come_and_fill_no_
             check_refused(attackers.besiege(ports, attackers.DRESSES, town.loot, 1.0))
             asyncio.run(attackers.flood(ports, 500, town.loot))
         check_growth(before, town.memory())
+
+
+def check_who_gets_in(town: Town, numbers: set[int], most: int) -> None:
+    """Zdns and the rooms let every key in, and judge what it says; at a copy or a talk nobody gets in but one key."""
+    clients = {chat.popen.pid for chat in town.chats.values()}
+    assert not [port for port in town.ports() if port.number in numbers and port.pid in clients]
+    assert len(numbers) <= most, numbers
 
 
 # --- a lying member ------------------------------------------------------------------------------------------------
@@ -321,11 +330,14 @@ def lies_for_oneself(record: Record, mine: ServerInfo) -> Iterator[DnsRequest]:
 
 
 def test_zdns_and_the_active_server_take_a_liar_for_what_it_is(town: Town, mallory: Liar) -> None:
-    with town.chatting(), Liar(another(town.credentials["ana"]), town.zdns.address, "eve") as eve:
+    with town.chatting() as ports, Liar(another(town.credentials["ana"]), town.zdns.address, "eve") as eve:
         record = whole_record(mallory)
         lies_to_zdns(mallory, eve, record)
         lies_to_the_active_server(town, mallory, eve, record)
         steals_a_routing_id(mallory, eve, record.active)
+        got_in = attackers.who_gets_in(ports, attackers.with_keys(mallory.keys), 1.0)
+        assert got_in
+        check_who_gets_in(town, got_in, 1 + len(NAMES) + 1)  # and the feed of the one who serves
         assert not any("not my own" in line["text"] for line in town.circle.history())
         check_goes_on(record, mallory.record(), mallory)
 

@@ -354,6 +354,11 @@ def _dress(made: "zmq.Socket[bytes]", own: KeyPair, server: str) -> None:
     made.curve_serverkey = server.encode()
 
 
+def with_keys(own: KeyPair) -> Dress:
+    """With the right key of the server, and these."""
+    return lambda made, port: _dress(made, own, port.key)
+
+
 DRESSES: tuple[Dress, ...] = (in_null, in_plain, with_wrong_server_key, with_unknown_key)
 
 
@@ -407,6 +412,33 @@ def besiege(ports: Sequence[Port], dresses: Sequence[Dress], loot: Loot, hold_s:
         for got in sockets.values():
             loot.add(bytes(got))
     return answers
+
+
+def who_gets_in(ports: Sequence[Port], dress: Dress, hold_s: float) -> set[int]:
+    """The ports at which some socket in this dress completes a handshake within `hold_s`."""
+    found = set()
+    with raw_context() as context:
+        poller = zmq.Poller()
+        watched: list[zmq.Socket[bytes]] = []
+        numbers: dict[zmq.Socket[bytes], int] = {}  # of the ports, by monitor
+        for port, kind in itertools.product(ports, (zmq.DEALER, zmq.PAIR, zmq.SUB)):
+            made = context.socket(kind)
+            dress(made, port)
+            monitor = made.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            made.connect(f"tcp://{LOOPBACK}:{port.number}")
+            watched.append(made)
+            numbers[monitor] = port.number
+            poller.register(monitor, zmq.POLLIN)
+        until = time.monotonic() + hold_s
+        while (left_s := until - time.monotonic()) > 0:
+            for monitor, _ in poller.poll(int(1_000 * left_s) + 1):
+                poller.unregister(monitor)
+                found.add(numbers[monitor])
+        for made, monitor in zip(watched, numbers, strict=True):
+            made.disable_monitor()
+            monitor.close(0)
+            made.close(0)
+    return found
 
 
 def _say_all(made: "zmq.Socket[bytes]", kind: int, words: Sequence[Message]) -> None:
