@@ -443,13 +443,18 @@ class Room:
         return f"belongs to another key in {self.service} ({identity.shown(self._owners[names.nick_key(nick)])})"
 
     def _own(self, nick: str, key: str) -> None:
-        """The nick belongs to this key from now on."""
+        """The nick belongs to this key from now on; whoever takes many loses its own before others lose theirs."""
         if not key:
             return
-        self._owners[names.nick_key(nick)] = identity.fingerprint(key)
+        owner = identity.fingerprint(key)
+        self._owners[names.nick_key(nick)] = owner
         self._owners.move_to_end(names.nick_key(nick))
+        own = [each for each, whose in self._owners.items() if whose == owner]
+        for each in own[: -limits.NICKS_PER_KEY_MAX]:
+            del self._owners[each]
         while len(self._owners) > limits.NICKS_OWNED_MAX:
-            self._owners.popitem(last=False)
+            absent = (each for each in self._owners if each not in self._by_nick)
+            del self._owners[next(absent, next(iter(self._owners)))]
 
     def _posts(self, seat: _Seat, posts: Posts, now_ms: int) -> list[Command]:
         peer, session = seat.member.peer, seat.session

@@ -85,7 +85,9 @@ STANDBYS_MAX = 1_000  # per service
 EXCLUDED_MAX = 100  # servers a pick may leave out
 ADMITTED_MAX = 10_000  # keys one zdns remembers as admitted; whoever is forgotten shows its token again
 BANNED_MAX = 1_000  # keys that are not to come back
-NICKS_OWNED_MAX = 1_000  # nicks a room remembers the keys of; the one whose owner left first is forgotten first
+# Nicks a room remembers the keys of; of those nobody bears at the moment the one taken first is forgotten first.
+NICKS_OWNED_MAX = 1_000
+NICKS_PER_KEY_MAX = 16  # of them, the last ones of one key: chosen so that nobody pushes others out by renaming itself
 ETCD_PORT = 2_379  # as etcd has it
 ETCD_CALL_MS = 1_000  # for etcd to take a request, and again to answer it; then its next member is asked
 ETCD_WAIT_MS = 3_000  # for all of a service's requests that are worked on together; an asker has long asked elsewhere

@@ -941,6 +941,29 @@ def test_only_so_many_nicks_are_kept_the_oldest_is_forgotten(monkeypatch: pytest
     assert nick_of(enter(room, b"eve", "ana")) == "ana"
 
 
+def test_nobody_pushes_the_nicks_of_others_out_by_renaming_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "NICKS_OWNED_MAX", 6)
+    monkeypatch.setattr(limits, "NICKS_PER_KEY_MAX", 3)
+    room = closed_room()
+    enter(room, b"bo", "bo")
+    room.receive(b"bo", Bye(), 0)
+    enter(room, b"eve", "eve")
+    for number in range(10):
+        assert sent(room.receive(b"eve", Rename(1, f"eve{number}"), 0), Done)
+    assert [nick for nick, _ in room.state(0).owners] == ["bo", "eve7", "eve8", "eve9"]
+    assert sent(room.receive(b"eve", Rename(1, "bo"), 0), Refused)[0].code is RefusalCode.NAME_TAKEN
+
+
+def test_who_bears_a_nick_does_not_lose_it_to_many_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "NICKS_OWNED_MAX", 2)
+    room = closed_room()
+    enter(room, b"ana", "ana")
+    for route, nick in ((b"bo", "bo"), (b"eve", "eve"), (b"bo", "last")):
+        enter(room, route, nick)
+        room.receive(route, Bye(), 0)
+    assert [nick for nick, _ in room.state(0).owners] == ["ana", "last"]
+
+
 def test_whoever_is_banned_is_told_and_gone_for_the_others() -> None:
     room = closed_room()
     enter(room, b"ana", "ana")
