@@ -223,7 +223,7 @@ class EngineBench(ClientBench):
         epoch = max(1, self.epoch)
         match asked:
             case Admit(ask=ask):
-                self.do(Received(link, Admitted(ask, permit_of(ME))))
+                self.do(Received(link, Admitted(ask, permit_of(ME), b"token")))
             case Resolve(ask=ask):
                 self.do(Received(link, Resolved(ask, NameState.SERVED, self.record(epoch), ())))
             case Hello(nick=nick, peer=peer):

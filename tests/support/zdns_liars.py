@@ -185,7 +185,7 @@ class LookupBench(Bench):
         for link in list(self.links):
             match self.sent[link][-1].message:
                 case Admit(ask=ask):
-                    self.do(Received(link, Admitted(ask, permit_of("me"))))
+                    self.do(Received(link, Admitted(ask, permit_of("me"), b"token")))
                 case last:
                     self.do(Received(link, Done(getattr(last, "ask", 0))))
 

@@ -69,8 +69,8 @@ def test_before_zdns_has_told_anything_nobody_is_let_in() -> None:
 
 
 def test_a_hello_with_a_permit_lets_in_its_route_and_no_other(door: Admission) -> None:
-    for message in (Posts(1, ("x",)), Ping(1)):
-        assert door.judge(message, b"r", ANA) == WhoAreYou()
+    for early in (Posts(1, ("x",)), Ping(1)):
+        assert door.judge(early, b"r", ANA) == WhoAreYou()
     assert door.judge(hello(ANA), b"r", ANA) is None
     assert door.key_of(b"r") == ANA
     for message in (Posts(1, ("x",)), Fetch(1, 1, 1), AskStatus(1), Ping(1), Bye()):
