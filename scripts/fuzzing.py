@@ -23,7 +23,7 @@ def main() -> None:
         f"-max_total_time={seconds}",
         f"-max_len={LEN_MAX.get(name, 3_000)}",
         f"-artifact_prefix={work.parent}/{name}-",
-        "-len_control=20",
+        f"-len_control={20 if name in LEN_MAX else 0}",
         "-timeout=30",
         "-rss_limit_mb=2048",
         "-print_final_stats=1",
