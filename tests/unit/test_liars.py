@@ -16,7 +16,7 @@ PLAYS = tuple(name for name in TARGETS if name not in READERS)
 
 
 @pytest.mark.parametrize("name", PLAYS)
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32), length=st.integers(0, 2_000))
 def test_a_core_holds_among_liars(name: str, seed: int, length: int) -> None:
     # Bytes of a seed, not bytes that hypothesis draws: those are too few, and too often zero, for a long play.
