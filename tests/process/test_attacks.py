@@ -580,8 +580,8 @@ def lie_over_a_copy(line: Line, liar: Liar, eve: Liar, follower: ServerInfo, lie
     assert isinstance(told, LinkAt), told
     with eve.copy(told.endpoints[0], follower.key) as wrong, liar.copy(told.endpoints[0], follower.key) as copy:
         for lie in lies:
-            wrong.say(lie)
-            copy.say(lie)
+            wrong.say_if_heard(lie)
+            copy.say_if_heard(lie)
         answer = copy.hear(0.3)
         assert isinstance(answer, Decline | Outdated | None), answer
         assert not wrong.socket.poll(0)

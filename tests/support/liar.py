@@ -1,7 +1,7 @@
 """A member with real keys and the ticket, who speaks to zdns and to server halves by hand, and lies."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,6 +44,11 @@ class Line:
     def say(self, message: Message) -> None:
         """Send a message."""
         self.socket.send_multipart(codec.encode(message))
+
+    def say_if_heard(self, message: Message) -> None:
+        """Send it, unless nobody is at the other end: a socket that was refused for good has no other end any more."""
+        with suppress(zmq.Again):
+            self.socket.send_multipart(codec.encode(message), zmq.NOBLOCK)
 
     def say_bytes(self, *frames: bytes) -> None:
         """Send what need not be a message."""
