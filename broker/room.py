@@ -61,6 +61,8 @@ ROOM = LinkId("room")
 FEED = LinkId("feed")
 # No room ever had so many changes of presence; above it the next ones might not fit their field.
 _REV_MAX = 2**62
+# Requests that everybody hears of when they are granted.
+_TOLD_TO_ALL = Rename | SetAway | SetTopic | SetServer
 
 
 class Phase(enum.Enum):
@@ -78,8 +80,17 @@ class _Seat:
     session: str
     route: bytes
     deadline_ms: int
-    flood: FloodGate
-    flood_told_ms: int = -limits.FLOOD_TOLD_MS
+
+
+class _Pace:
+    """How fast one participant does what costs others something, also across its leaving and coming back."""
+
+    def __init__(self, posts_per_s: float) -> None:
+        """`posts_per_s` 0: nothing is bounded."""
+        self.posts = FloodGate(posts_per_s)
+        self.changes = FloodGate(limits.FLOOD_CHANGES_PER_S if posts_per_s else 0, limits.FLOOD_BURST_CHANGES)
+        self.calls = FloodGate(limits.FLOOD_CALLS_PER_S if posts_per_s else 0, limits.FLOOD_BURST_CALLS)
+        self.told_ms = -limits.FLOOD_TOLD_MS
 
 
 @dataclass(slots=True)
@@ -128,7 +139,7 @@ class Room:
             keeper: reads what is not in memory.
             utc_offset_ms: added to the monotonic time gives the wall clock that entries are labelled with.
             key_of: the public key with which a route has said hello; empty on an open network.
-            flood_per_s: posts a second that are taken of one member; 0: any number.
+            flood_per_s: posts a second that are taken of one member; 0: any number, and of anything else as well.
         """
         self.service = service
         self.server = server
@@ -150,6 +161,7 @@ class Room:
         self._by_nick: dict[str, _Seat] = {}
         self._key_of = key_of
         self._flood_per_s = flood_per_s
+        self._paces: OrderedDict[str, _Pace] = OrderedDict()  # by key, or on an open network by peer id
         self._owners: OrderedDict[str, str] = OrderedDict(state.owners)  # fingerprints by nick, as nicks are compared
         # What a dead server had sent and perhaps not committed is committed by us, and acknowledged if its author asks.
         self._uncommitted: deque[_Author] = deque(
@@ -165,7 +177,7 @@ class Room:
         for index, member in enumerate(state.members):
             silent_ms = state.silent_ms[index] if index < len(state.silent_ms) else 0
             deadline_ms = now_ms + max(0, limits.MEMBER_DEADLINE_MS - silent_ms)
-            self._seat(_Seat(member, "", b"", deadline_ms, FloodGate(flood_per_s)))
+            self._seat(_Seat(member, "", b"", deadline_ms))
 
     # --- what the core asks ---
 
@@ -306,6 +318,10 @@ class Room:
         self._hear(seat, now_ms)
         if isinstance(message, Posts):
             return self._posts(seat, message, now_ms)
+        if isinstance(message, _TOLD_TO_ALL | Relay):
+            pace = self._pace(seat.member.peer, seat.member.key)
+            if not (pace.calls if isinstance(message, Relay) else pace.changes).passes(now_ms):
+                return [Send(ROOM, _too_often(message.ask), route)]
         return self._request(seat, message)
 
     def _seat_at(self, route: bytes) -> _Seat | None:
@@ -367,6 +383,9 @@ class Room:
             why = f"this connection is {holder.member.nick}'s; each participant has one of its own"
             return [Send(ROOM, Refused(0, RefusalCode.BUSY, why), route)]
         seat = self._seats.get(hello.peer)
+        is_news = seat is None or seat.member.server != hello.server
+        if is_news and not self._pace(hello.peer, key).changes.passes(now_ms):
+            return [Send(ROOM, _too_often(0), route)]
         if seat is not None:
             self._by_route.pop(seat.route, None)
             seat.route, seat.session = route, hello.session
@@ -394,8 +413,7 @@ class Room:
             )
             if hello.keeps_key and not hello.guest:
                 self._own(nick, key)
-            flood = FloodGate(self._flood_per_s)
-            seat = self._seat(_Seat(member, hello.session, route, now_ms + limits.MEMBER_DEADLINE_MS, flood))
+            seat = self._seat(_Seat(member, hello.session, route, now_ms + limits.MEMBER_DEADLINE_MS))
             self._by_route[route] = seat
             self._note(ChangeKind.JOINED, member)
         return self._tell_changes() + self._welcome(seat, hello)
@@ -458,6 +476,7 @@ class Room:
 
     def _posts(self, seat: _Seat, posts: Posts, now_ms: int) -> list[Command]:
         peer, session = seat.member.peer, seat.session
+        pace = self._pace(peer, seat.member.key)
         again: list[tuple[int, int]] = []
         for index, text in enumerate(posts.texts):
             counter = posts.first_counter + index
@@ -472,8 +491,8 @@ class Room:
             refusal = self._refuse_text(text)
             if refusal is not None:
                 return [Send(ROOM, refusal, seat.route)]
-            if not seat.flood.passes(now_ms):
-                return self._too_fast(seat, now_ms)
+            if not pace.posts.passes(now_ms):
+                return self._too_fast(seat, pace, now_ms)
             self.history.append(
                 Entry(
                     seq=self.history.head + 1,
@@ -491,11 +510,21 @@ class Room:
             return [Send(ROOM, Acked(again[0][0], tuple(seq for _, seq in again)), seat.route)]
         return []
 
-    def _too_fast(self, seat: _Seat, now_ms: int) -> list[Command]:
+    def _pace(self, peer: str, key: str) -> _Pace:
+        who = key or peer
+        pace = self._paces.get(who)
+        if pace is None:
+            pace = self._paces[who] = _Pace(self._flood_per_s)
+            if len(self._paces) > limits.PACES_MAX:
+                self._paces.popitem(last=False)
+        self._paces.move_to_end(who)
+        return pace
+
+    def _too_fast(self, seat: _Seat, pace: _Pace, now_ms: int) -> list[Command]:
         """What came too fast is not taken. Its author sends it again, as whatever is not acknowledged."""
-        if now_ms - seat.flood_told_ms < limits.FLOOD_TOLD_MS:
+        if now_ms - pace.told_ms < limits.FLOOD_TOLD_MS:
             return []
-        seat.flood_told_ms = now_ms
+        pace.told_ms = now_ms
         why = f"{self.service} takes {self._flood_per_s:g} posts a second of each member; what is more waits its turn"
         return [Send(ROOM, Refused(0, RefusalCode.FLOOD, why), seat.route)]
 
@@ -634,6 +663,10 @@ def refuse_hello(hello: Hello, service: str) -> Refused | None:
     except ValueError as error:
         return Refused(0, RefusalCode.BAD_NAME, str(error))
     return None
+
+
+def _too_often(ask: int) -> Refused:
+    return Refused(ask, RefusalCode.FLOOD, "that is more than the others are to hear of; wait a few seconds")
 
 
 def _not_here(ask: int, nick: str) -> Refused:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from peer.notices import MemberChanged, MemberLine, Topic, Waiting
-from wire import identity
+from wire import identity, limits
 from wire.messages import Change, ChangeKind, Member, Presence
 from wire.names import nick_key
 
@@ -79,6 +79,9 @@ class Roster:
             return []
         # A list that was fetched meanwhile may hold the first of them already.
         changes = list(presence.changes[self.rev - presence.rev :])
+        # No room is so full; a list that is asked for has a bound.
+        if len(self._members) + len(changes) > limits.MEMBERS_MAX + limits.CHANGES_PER_MESSAGE_MAX:
+            return None
         for change in changes:
             if change.kind in (ChangeKind.LEFT, ChangeKind.LOST):
                 self._members.pop(change.member.peer, None)

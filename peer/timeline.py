@@ -7,6 +7,7 @@ range at a time, until it has come.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from peer.notices import ChatMessage, FoundMessages, HistoryPage
 from wire import codec, limits
@@ -34,6 +35,11 @@ class Shown:
     past: bool
 
 
+class _Held(NamedTuple):
+    entries: tuple[Entry, ...]
+    size: int  # bytes, encoded
+
+
 Steps = tuple[list[Command | FetchRange], list[Shown]]
 
 
@@ -41,7 +47,8 @@ class Timeline:
     """Every entry once, in seq order, from where this participant joined.
 
     Invariants: all entries from the starting point to `shown` were shown, nothing above it was; what is held begins
-    above `shown` + 1; at most limits.AHEAD_BLOCKS_MAX blocks are held, and at most one range is asked for.
+    above `shown` + 1; at most limits.AHEAD_BLOCKS_MAX blocks with limits.AHEAD_BYTES_MAX are held, and at most one
+    range is asked for.
     """
 
     def __init__(self, page: int = limits.PAGE_ENTRIES, since: int | None = None) -> None:
@@ -52,7 +59,7 @@ class Timeline:
         self._page = page
         self._since = since
         self._past_head = 0  # the head when this participant came
-        self._held: dict[int, tuple[Entry, ...]] = {}  # by first seq
+        self._held: dict[int, _Held] = {}  # by first seq
         self._asked: FetchRange | None = None
         self._waiting_for_gap = False
         self._commands: list[Command | FetchRange] = []
@@ -132,16 +139,21 @@ class Timeline:
             return
         self.head = max(self.head, entries[-1].seq)
         if first > self.shown + 1:
-            self._hold(first, entries)
+            self._hold(first, _Held(entries, len(block)))
             return
         self._show(entries)
         while self._held and (next_first := min(self._held)) <= self.shown + 1:
-            self._show(self._held.pop(next_first))
+            self._show(self._held.pop(next_first).entries)
 
-    def _hold(self, first: int, entries: tuple[Entry, ...]) -> None:
-        known = self._held.get(first, ())
-        if len(entries) > len(known) and (known or len(self._held) < limits.AHEAD_BLOCKS_MAX):
-            self._held[first] = entries
+    def _hold(self, first: int, block: _Held) -> None:
+        known = self._held.get(first, _Held((), 0))
+        size = sum(held.size for held in self._held.values()) - known.size + block.size
+        if (
+            len(block.entries) > len(known.entries)
+            and size <= limits.AHEAD_BYTES_MAX
+            and (known.entries or len(self._held) < limits.AHEAD_BLOCKS_MAX)
+        ):
+            self._held[first] = block
 
     def _show(self, entries: tuple[Entry, ...]) -> None:
         for entry in entries:

@@ -35,6 +35,12 @@ SEQS_REMEMBERED = 1_024  # per session, to acknowledge a repeated post with its 
 FLOOD_POSTS_PER_S = 30
 FLOOD_BURST_POSTS = 100
 FLOOD_TOLD_MS = 1_000  # whoever posts too fast is told so no oftener
+# What one member makes everybody hear of: its coming, another nick, an absence, a topic. Nobody does so by hand.
+FLOOD_CHANGES_PER_S = 2
+FLOOD_BURST_CHANGES = 50
+FLOOD_CALLS_PER_S = 64  # call-ups to private talks; each talk that is being set up repeats its own every second
+FLOOD_BURST_CALLS = 256
+PACES_MAX = 2_000  # participants whose pace a room remembers; that of who was heard longest ago is forgotten first
 POST_RESEND_MS = 2_000  # an acknowledgement this late is asked for again
 
 # --- history ---
@@ -45,6 +51,7 @@ PAGE_ENTRIES = 200  # the newest page a late joiner gets at once
 FETCH_ENTRIES_MAX = 500  # entries one fetch may ask for
 SEARCH_ENTRIES_MAX = 2_000  # entries one search request may look through before it answers
 AHEAD_BLOCKS_MAX = 1_000  # blocks a reader holds while an earlier one is missing
+AHEAD_BYTES_MAX = 32 * MIB  # and their bytes together; what is not held is fetched
 HISTORY_ENTRIES_MAX = 2_000  # messages one answer to `history` or `search` may hold
 GAP_WAIT_MS = 30  # a late frame may still come before a missing range is fetched
 FETCH_RETRY_MS = 1_000
@@ -191,6 +198,8 @@ assert QUIT_HANDOVER_MS > 2 * HANDOVER_STEP_MS + PING_MS, "two targets may fail"
 assert QUIT_HANDOVER_MS > MEMBER_DEADLINE_MS + PING_MS + TRANSFER_RETRY_MS, "who leaves last knows that it is the last"
 assert DNS_DEADLINE_MS > 2 * DNS_ATTEMPT_MS
 assert TALK_SILENCE_MS > 2 * TALK_PING_MS
+assert FLOOD_CALLS_PER_S * TALK_STEP_MS >= TALKS_MAX * 1_000, "all talks of one member may be set up at once"
+assert PACES_MAX >= MEMBERS_MAX, "nobody who is here is forgotten for somebody else who is"
 assert SEAL_WITHIN_ENTRIES <= BLOCK_ENTRIES_MAX
 assert DNS_ATTEMPT_MS + DNS_BACKOFF_MAX_MS < GRACE_MS
 assert RENEW_MS_MAX < GRACE_MS

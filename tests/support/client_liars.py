@@ -170,6 +170,7 @@ class EngineBench(ClientBench):
         assert len(core._asked_early) <= limits.REQUESTS_MAX
         assert len(core._direct._talks) <= limits.MEMBERS_MAX
         assert len(core._timeline._held) <= limits.AHEAD_BLOCKS_MAX
+        assert sum(held.size for held in core._timeline._held.values()) <= limits.AHEAD_BYTES_MAX
         assert len(core._outbox) <= limits.OUTBOX_POSTS_MAX
         core.describe()
 

@@ -1,6 +1,6 @@
 """The room: one order, each post once, members, the gate, the seal."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import pytest
@@ -980,8 +980,12 @@ def test_whoever_is_banned_is_told_and_gone_for_the_others() -> None:
 # --- who posts too fast ---
 
 
-def test_what_comes_too_fast_is_not_taken_and_its_author_is_told_once_a_second() -> None:
-    room = Room(
+RING = CallUp(CallUpKind.RING, 1)
+
+
+def guarded(flood_per_s: float = limits.FLOOD_POSTS_PER_S) -> Room:
+    """An open room with a bound on what one member may do."""
+    return Room(
         service="backend.com",
         server=SERVER,
         epoch=3,
@@ -991,8 +995,12 @@ def test_what_comes_too_fast_is_not_taken_and_its_author_is_told_once_a_second()
         state=RoomState((), 0, 0, True, 30_000, ()),
         now_ms=0,
         utc_offset_ms=0,
-        flood_per_s=limits.FLOOD_POSTS_PER_S,
+        flood_per_s=flood_per_s,
     )
+
+
+def test_what_comes_too_fast_is_not_taken_and_its_author_is_told_once_a_second() -> None:
+    room = guarded()
     join(room, "eve", "ana")
     told = []
     for first in range(1, 600, 60):
@@ -1007,3 +1015,75 @@ def test_what_comes_too_fast_is_not_taken_and_its_author_is_told_once_a_second()
     assert [entry.counter for entry in room.history.entries(1, room.history.head) if entry.nick == "eve"] == list(
         range(1, limits.FLOOD_BURST_POSTS + limits.FLOOD_POSTS_PER_S + 1)
     )
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda ask: Rename(ask, f"eve{ask}"),
+        lambda ask: SetAway(ask, f"at {ask}"),
+        lambda ask: SetTopic(ask, f"topic {ask}"),
+        lambda ask: SetServer(ask, f"server-{ask}"),
+    ],
+    ids=["rename", "away", "topic", "server"],
+)
+def test_what_everybody_hears_of_is_bounded(request_of: Callable[[int], Message]) -> None:
+    room = guarded()
+    join(room, "eve", "ana")
+    answers = [room.receive(b"eve", request_of(ask), 0) for ask in range(1, 101)]
+    codes = [refused.code for answer in answers for refused in sent(answer, Refused)]
+    done = 100 - len(codes)
+    assert codes == [RefusalCode.FLOOD] * len(codes)
+    assert done == limits.FLOOD_BURST_CHANGES - 1, "its coming was the first"
+    assert sum(len(presence.changes) for presence in sent(room.flush(0), Presence)) <= done + 2
+    assert sent(room.receive(b"ana", SetAway(1, "lunch"), 0), Done), "nobody else notices"
+    later = [room.receive(b"eve", request_of(ask), 1_000) for ask in range(201, 211)]
+    assert sum(len(sent(answer, Refused)) for answer in later) == 10 - limits.FLOOD_CHANGES_PER_S
+
+
+def test_whoever_leaves_and_comes_back_over_and_over_is_asked_to_wait() -> None:
+    room = guarded()
+    join(room, "ana")
+    refused = []
+    for _ in range(limits.FLOOD_BURST_CHANGES + 10):
+        refused += sent(room.receive(b"eve", hello("eve"), 0), Refused)
+        room.receive(b"eve", Posts(room.history.head + 1, ("x",) * 30), 0)
+        room.receive(b"eve", Bye(), 0)
+    assert [each.code for each in refused] == [RefusalCode.FLOOD] * 10
+    assert room.history.head == limits.FLOOD_BURST_POSTS, "posts are not counted anew"
+    assert sent(room.receive(b"eve", hello("eve"), 1_000), Welcome)
+    assert sent(room.receive(b"eve", hello("eve"), 1_000), Welcome), "to say it again is no news"
+
+
+def test_call_ups_are_bounded_and_changes_are_not_counted_with_them() -> None:
+    room = guarded()
+    join(room, "eve", "ana")
+    answers = [room.receive(b"eve", Relay(ask, "ana", RING), 0) for ask in range(1, limits.FLOOD_BURST_CALLS + 11)]
+    assert sum(len(sent(answer, Relayed)) for answer in answers) == limits.FLOOD_BURST_CALLS
+    assert [each.ask for answer in answers for each in sent(answer, Refused)] == list(
+        range(limits.FLOOD_BURST_CALLS + 1, limits.FLOOD_BURST_CALLS + 11)
+    )
+    assert sent(room.receive(b"eve", SetAway(1, "lunch"), 0), Done)
+
+
+def test_without_a_bound_nothing_is_refused() -> None:
+    room = guarded(flood_per_s=0)
+    join(room, "eve", "ana")
+    for ask in range(1, 1_001):
+        assert sent(room.receive(b"eve", SetAway(ask, "lunch"), 0), Done)
+        assert sent(room.receive(b"eve", Relay(ask, "ana", RING), 0), Relayed)
+
+
+def test_whose_pace_was_noted_longest_ago_is_forgotten_first() -> None:
+    room = guarded()
+    join(room, "eve")
+    for ask in range(limits.FLOOD_BURST_CHANGES):
+        room.receive(b"eve", SetAway(ask, "lunch"), 0)
+    for number in range(limits.PACES_MAX - 1):
+        join(room, f"guest{number}")
+        room.receive(f"guest{number}".encode(), Bye(), 0)
+    assert sent(room.receive(b"eve", SetAway(1, "lunch"), 0), Refused)
+    for number in range(limits.PACES_MAX):
+        join(room, f"other{number}")
+        room.receive(f"other{number}".encode(), Bye(), 0)
+    assert sent(room.receive(b"eve", SetAway(1, "lunch"), 0), Done)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from peer.notices import MemberChanged, MemberLine, Topic, Waiting
 from peer.roster import Roster, member_lines
+from wire import limits
 from wire.messages import Change, ChangeKind, Member, Presence
 
 
@@ -55,6 +56,16 @@ def test_a_gap_is_noticed_and_nothing_is_applied() -> None:
     assert known.apply(Presence(1, 12, (Change(ChangeKind.JOINED, member("bo")),))) is None
     assert known.nicks == ("me",)
     assert Roster("me").apply(Presence(1, 1, (Change(ChangeKind.JOINED, member("bo")),))) is None
+
+
+def test_a_list_that_no_room_can_have_is_asked_for_anew_instead() -> None:
+    known = roster(rev=0)
+    for rev in range(100, 3_000, 100):
+        changes = tuple(Change(ChangeKind.JOINED, member(f"m{rev + index}")) for index in range(100))
+        if known.apply(Presence(1, rev, changes)) is None:
+            break
+    assert limits.MEMBERS_MAX <= len(known.members) <= limits.MEMBERS_MAX + limits.CHANGES_PER_MESSAGE_MAX
+    assert known.rev == len(known.members)
 
 
 def test_of_changes_that_are_known_in_part_the_rest_is_applied() -> None:

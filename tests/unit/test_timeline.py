@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from peer.notices import ChatMessage
 from peer.timeline import FetchRange, HistoryQuery, SearchQuery, Shown, Timeline
@@ -19,9 +20,10 @@ def entry(seq: int) -> Entry:
     return Entry(seq, 1, "ana-id", "s", seq, 1_000 + seq, "ana", f"text {seq}")
 
 
-def block(first: int, count: int) -> bytes:
+def block(first: int, count: int, padding: str = "") -> bytes:
     """Entries `first` … as they travel."""
-    return codec.join_block([codec.encode_entry(entry(seq)) for seq in range(first, first + count)])
+    entries = [entry(seq) for seq in range(first, first + count)]
+    return codec.join_block([codec.encode_entry(replace(each, text=each.text + padding)) for each in entries])
 
 
 def published(first: int, count: int = 1) -> Published:
@@ -154,6 +156,20 @@ def test_what_is_held_is_bounded_and_the_rest_is_fetched() -> None:
     out = timeline.fetched(fetched(1, 1))
     assert seqs(out) == list(range(1, limits.AHEAD_BLOCKS_MAX + 2))
     assert asked(out) == [(limits.AHEAD_BLOCKS_MAX + 2, 49)]
+
+
+def test_the_bytes_that_are_held_are_bounded_too() -> None:
+    timeline = live()
+    fits = limits.AHEAD_BYTES_MAX // len(block(2, 500, "x" * 1_000))
+    for first in range(2, 2 + (fits + 20) * 500, 500):
+        timeline.published(Published(1, first, 500, block(first, 500, "x" * 1_000)))
+    # A longer block takes the place of one that is held; it has to fit as well.
+    timeline.published(Published(1, 2, 600, block(2, 600, "x" * 1_700)))
+    timeline.handle(GAP)
+    out = timeline.fetched(fetched(1, 1))
+    assert seqs(out) == list(range(1, 2 + fits * 500))
+    assert max(len(item.entry.text) for item in out[1]) < 1_100
+    assert asked(out) == [(2 + fits * 500, 500)]
 
 
 def test_after_a_reconnection_only_what_is_missing_is_fetched() -> None:
