@@ -26,11 +26,19 @@ def invitation(settings: Settings, kept: KeptHouse) -> list[str]:
     """What a zdns that has begun to listen says about how to join."""
     if kept.is_open:
         return ["OPEN: everybody who can reach this machine can take part, and can read all that is said in any room"]
+    return [
+        f"on this machine just: relevo chat{_meaning(settings, kept)}",
+        f"elsewhere, once: relevo chat --ticket '{kept.ticket}'",
+    ]
+
+
+def _meaning(settings: Settings, kept: KeptHouse) -> str:
+    """The options with which a command on this machine means that zdns, each after a space."""
     port = kept.addresses[0].rpartition(":")[2]
     more = "" if port == str(limits.DNS_PORT) else f" --dns_port {port}"
     if settings.origins.get("data_dir", "").startswith("flag"):
         more += f" --data-dir {shlex.quote(settings['data_dir'])}"
-    return [f"on this machine just: relevo chat{more}", f"elsewhere, once: relevo chat --ticket '{kept.ticket}'"]
+    return more
 
 
 # --- the ticket ----------------------------------------------------------------------------------------------------
@@ -131,13 +139,14 @@ def closed_house(settings: Settings, data_dir: Path) -> HouseFile:
     return file
 
 
-def ban(file: HouseFile, fingerprint: str, name: str) -> str:
+def ban(settings: Settings, file: HouseFile, fingerprint: str, name: str) -> str:
     """Ban the holder of a key; returns what to say of it."""
     file.ban(fingerprint, name)
     back = safe_line(name) or identity.shown(fingerprint)
+    more = _meaning(settings, file.kept)
     return (
         f"banned: {_called(name, fingerprint)}; {_SOON}. Who has the ticket can come back with another key, unless it"
-        f" is changed: relevo ticket --renew. To let them back in: relevo ban --lift {shlex.quote(back)}"
+        f" is changed: relevo ticket --renew{more}. To let them back in: relevo ban --lift {shlex.quote(back)}{more}"
     )
 
 

@@ -216,11 +216,11 @@ async def run_ban(settings: Settings, arguments: argparse.Namespace, _log_file: 
 
     async def look_up(chat: Client, _ready: notices.Ready) -> int:
         fingerprint, name = await errands.fingerprint_of(chat, who, settings["timeout"])
-        print(admission.ban(file, fingerprint, name), flush=True)
+        print(admission.ban(settings, file, fingerprint, name), flush=True)
         return 0
 
     if len(digits := as_fingerprint(who)) == FINGERPRINT_CHARS:  # whoever has it need not be in any room
-        print(admission.ban(file, digits, ""), flush=True)
+        print(admission.ban(settings, file, digits, ""), flush=True)
         return 0
     return await _as_guest(settings, look_up)
 
