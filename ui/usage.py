@@ -13,7 +13,7 @@ class Usage:
 
 
 ABOUT = "Group chat for one network that needs no server of its own."
-BEGIN = "Begin with: relevo dns   and, on each machine: relevo chat --dns HOST:PORT"
+BEGIN = "Begin with: relevo dns   then, on its machine: relevo chat   elsewhere, once: relevo chat --ticket TICKET"
 
 USAGES: dict[str, Usage] = {
     "dns": Usage(

@@ -6,11 +6,15 @@ import pytest
 
 from ui.cli import build_parser
 from ui.options import COMMAND_NAMES
-from ui.usage import USAGES
+from ui.usage import BEGIN, USAGES
 
 
 def test_every_command_is_explained() -> None:
     assert tuple(USAGES) == COMMAND_NAMES
+
+
+def test_the_way_to_begin_is_that_of_a_closed_network() -> None:
+    assert "relevo chat --ticket TICKET" in BEGIN
 
 
 @pytest.mark.parametrize("line", [line for usage in USAGES.values() for line in usage.examples])
