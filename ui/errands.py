@@ -133,10 +133,12 @@ async def join(chat: Client, timeout_s: float) -> notices.Ready:
                     case notices.Bye():
                         raise CommandError(safe_line(notice.reason), notice.exit or EXIT_UNAVAILABLE)
     except TimeoutError:
+        # Before the deadline for zdns it may as well be zdns that is silent.
+        silent = "zdns names a server that does not answer. Is its machine on, and does its firewall let us through?"
+        if timeout_s * 1000 <= limits.DNS_DEADLINE_MS:
+            silent = "zdns, or the server that it names, does not answer. Are they running, and can they be reached?"
         raise CommandError(
-            f"could not join within {timeout_s:g} s: zdns names a server that does not answer. Is its machine on, and"
-            " does its firewall let us through? Try again in a moment",
-            EXIT_LATE,
+            f"could not join within {timeout_s:g} s: {silent} Try again in a moment", EXIT_LATE
         ) from None
     raise CommandError("the chat ended", EXIT_UNAVAILABLE)
 
