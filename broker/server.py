@@ -278,7 +278,10 @@ async def run_child() -> int:
     except (msgspec.DecodeError, ValueError) as error:
         _say(Notice("failed", code=EXIT_CONFIG, message=f"the settings on standard input cannot be read: {error}"))
         return EXIT_CONFIG
-    process.set_up_logging(settings.log_level, Path(settings.log_file) if settings.log_file else None)
+    try:
+        process.set_up_logging(settings.log_level, Path(settings.log_file) if settings.log_file else None)
+    except OSError:
+        process.set_up_logging(settings.log_level)  # a folder that cannot be written is no reason not to serve
     # The terminal's Ctrl+C, Ctrl+Z and closing are for the client half: a room must not stand still with a screen, and
     # when a client half ends it closes our standard input.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTSTP):

@@ -269,3 +269,10 @@ def test_a_bug_ends_it_and_is_told_in_a_sentence(half: Start, tmp_path: Path) ->
     assert "division by zero" in told["message"]
     assert ana.wait(PATIENCE_S) == 70
     assert "ZeroDivisionError" in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_without_a_log_it_serves_all_the_same(half: Start, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    ana = half(log_file=str(tmp_path / "folder"))
+    ana.until("serving")
+    ana.leave()
