@@ -251,7 +251,8 @@ class ServerHalf:
                 self._exit_code = EXIT_VERSION if code is RefusalCode.VERSION else EXIT_REFUSED
                 self._tell(Notice("failed", code=self._exit_code, message=message))
             case NoZdns(why):
-                self._tell(Notice("failed", code=EXIT_UNAVAILABLE, message=f"zdns does not answer: {why}"))
+                why = f"zdns does not answer: {why}. Is it running there? `relevo dns` starts one"
+                self._tell(Notice("failed", code=EXIT_UNAVAILABLE, message=why))
                 if self._needs_zdns:
                     self._exit_code = EXIT_UNAVAILABLE
                     self.stop()

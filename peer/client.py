@@ -195,6 +195,7 @@ class Client:
         self._name = str(nick)
         self._pending: deque[notices.AnyNotice] = deque()
         self._dropped_count = 0
+        self._engine: Engine | None = None
         self._arrived = asyncio.Event()
         self._bye: notices.Bye | None = None
         self._joined = asyncio.Event()
@@ -210,6 +211,11 @@ class Client:
     def dns(self) -> tuple[str, ...]:
         """Where zdns is asked, "host:port" each."""
         return self._addresses
+
+    @property
+    def zdns_is_silent(self) -> bool:
+        """Whether the last question to zdns has got no answer so far; False before there was time for one."""
+        return self._engine is not None and self._engine.zdns_is_silent
 
     @property
     def is_open(self) -> bool:
@@ -244,8 +250,9 @@ class Client:
         advertise_host = self._bind or process.local_address_towards(_host(self._addresses[0]))
         bind_host = self._bind or "0.0.0.0"
         self._open_outbox()
+        self._engine = Engine(self._options)
         self._driver = Driver(
-            Engine(self._options),
+            self._engine,
             bind_host=bind_host,
             advertise_host=advertise_host,
             keys=self._options.credentials.keys if self._options.credentials is not None else None,

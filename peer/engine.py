@@ -99,6 +99,8 @@ from zdns.lookup import Answered, Lookup, Outcome
 _REQUESTS_TIMER = "requests.retry"
 _FROM_MEMORY = "the chat goes on, but what has not got through is lost if this program is killed"
 _SENT_BEFORE = "dropped, so not sent again; it was sent before, and may be posted all the same"
+_BEGIN = "To begin, start: relevo chat"
+_BACK = "Wait for one of them, or start over without it: relevo chat --fresh"
 _PERMITS_REFUSED_MAX = 3  # in a row; zdns may have changed its mind while we were on the way
 _RELAYS_REMEMBERED = limits.TALKS_MAX  # call-ups whose refusal we still know how to take
 
@@ -315,7 +317,7 @@ class Engine:
                     self._rejected(refused, now_ms)
                 case Unserved():
                     if not self._is_ready and not self.options.serves:
-                        self._nobody(f"nobody ever served {self._service}", "", now_ms)
+                        self._nobody(f"nobody ever served {self._service}", _BEGIN, now_ms)
                 case Orphaned(record):
                     self._orphaned(record, now_ms)
                 case Outdated(record):
@@ -335,6 +337,11 @@ class Engine:
         request = Resolve(0, limits.PROTOCOL, self._service)
         self._resolving, commands = self._lookup.ask(request, now_ms, self._dns_deadline_ms)
         self._commands += commands
+
+    @property
+    def zdns_is_silent(self) -> bool:
+        """Whether the last question to zdns has got no answer so far."""
+        return self._lookup.silent
 
     @property
     def _dns_deadline_ms(self) -> int:
@@ -402,14 +409,14 @@ class Engine:
         if self._is_ready or self.options.serves or self.options.patient:
             self._fault_once("nobody_serves", why)
         else:
-            self._nobody(f"nobody serves {self._service}: its history was last held by {holders}", " --fresh", now_ms)
+            self._nobody(f"nobody serves {self._service}: its history was last held by {holders}", _BACK, now_ms)
 
-    def _nobody(self, why: str, option: str, now_ms: int) -> None:
+    def _nobody(self, why: str, advice: str, now_ms: int) -> None:
         if self.options.patient:
-            why += f". Waiting for somebody who may serve; this one may not. To serve, start: relevo chat{option}"
+            why += f". Waiting for somebody who may serve; this one may not. {advice}"
             self._fault_once("nobody_serves", why)
             return
-        why += f". This one may not serve; start it with: relevo chat{option}"
+        why += f". This one may not serve. {advice}"
         self._report(Fault(code="nobody_serves", message=why))
         self._end(why, EXIT_UNAVAILABLE, now_ms)
 

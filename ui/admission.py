@@ -15,6 +15,7 @@ from ui.safe_text import safe_line
 from ui.wording import Stamp
 from wire import identity, limits
 from wire.exits import EXIT_UNAVAILABLE, EXIT_USAGE
+from wire.names import nick_key
 from wire.ticket import Ticket, TicketError, parse
 from zdns.door import Ban
 from zdns.house import HouseFile, KeptHouse, find, is_this_machine
@@ -25,7 +26,11 @@ _SOON = "zdns follows within a second, if it runs"
 def invitation(settings: Settings, kept: KeptHouse) -> list[str]:
     """What a zdns that has begun to listen says about how to join."""
     if kept.is_open:
-        return ["OPEN: everybody who can reach this machine can take part, and can read all that is said in any room"]
+        return [
+            "OPEN: everybody who can reach this machine can take part, and can read all that is said in any room",
+            f"on this machine just: relevo chat{_meaning(settings, kept)}",
+            f"elsewhere: relevo chat --dns {kept.addresses[0]}",
+        ]
     return [
         f"on this machine just: relevo chat{_meaning(settings, kept)}",
         f"elsewhere, once: relevo chat --ticket '{kept.ticket}'",
@@ -146,8 +151,14 @@ def ban(settings: Settings, file: HouseFile, fingerprint: str, name: str) -> str
     more = _meaning(settings, file.kept)
     return (
         f"banned: {_called(name, fingerprint)}; {_SOON}. Who has the ticket can come back with another key, unless it"
-        f" is changed: relevo ticket --renew{more}. To let them back in: relevo ban --lift {shlex.quote(back)}{more}"
+        f" is changed: relevo ticket --renew{more}; who was let in under another key before, only with --everyone,"
+        f" which asks everybody for the new one. To let them back in: relevo ban --lift {shlex.quote(back)}{more}"
     )
+
+
+def is_banned(file: HouseFile, nick: str) -> bool:
+    """Whether somebody is banned who was called so then."""
+    return any(nick_key(ban.name) == nick_key(nick) for ban in file().bans)
 
 
 def lift(file: HouseFile, who: str) -> str:

@@ -46,6 +46,10 @@ async def input_texts(complain: Callable[[str], None]) -> AsyncIterator[str]:
             yield text
 
 
+class NotHere(CommandError):
+    """Nobody in the room is meant."""
+
+
 class Posting:
     """Posts texts one after the other and watches what becomes of each."""
 
@@ -133,12 +137,17 @@ async def join(chat: Client, timeout_s: float) -> notices.Ready:
                     case notices.Bye():
                         raise CommandError(safe_line(notice.reason), notice.exit or EXIT_UNAVAILABLE)
     except TimeoutError:
-        # Before the deadline for zdns it may as well be zdns that is silent.
-        silent = "zdns names a server that does not answer. Is its machine on, and does its firewall let us through?"
-        if timeout_s * 1000 <= limits.DNS_DEADLINE_MS:
-            silent = "zdns, or the server that it names, does not answer. Are they running, and can they be reached?"
+        if chat.zdns_is_silent:
+            where = ", ".join(chat.dns)
+            raise CommandError(
+                f"no zdns answers at {where} within {timeout_s:g} s. Start one with `relevo dns`,"
+                " or name another with --dns HOST:PORT",
+                EXIT_UNAVAILABLE,
+            ) from None
         raise CommandError(
-            f"could not join within {timeout_s:g} s: {silent} Try again in a moment", EXIT_LATE
+            f"could not join within {timeout_s:g} s: zdns names a server that does not answer. Is its machine on, and"
+            " does its firewall let us through? Try again in a moment",
+            EXIT_LATE,
         ) from None
     raise CommandError("the chat ended", EXIT_UNAVAILABLE)
 
@@ -199,7 +208,8 @@ def pick(members: Sequence[notices.MemberLine], who: str) -> tuple[str, str]:
     """The whole fingerprint, and the nick, of whoever is called `who`; what looks like a fingerprint only ever is one.
 
     Raises:
-        CommandError: nobody here is meant, or several are; or the network is an open one, where nobody has a key.
+        NotHere: nobody here is meant.
+        CommandError: several are; or the network is an open one, where nobody has a key.
     """
     keys: dict[str, str] = {member.name: member.fingerprint for member in members}
     digits = as_fingerprint(who)
@@ -210,7 +220,7 @@ def pick(members: Sequence[notices.MemberLine], who: str) -> tuple[str, str]:
     if not found:
         here = ", ".join(map(safe_line, keys)) or "nobody"
         hint = ". Whoever is not can be banned by all 32 digits" if digits else ""
-        raise CommandError(f"{safe_line(who)!r} is not in the room; there: {here}{hint}", EXIT_REFUSED)
+        raise NotHere(f"{safe_line(who)!r} is not in the room; there: {here}{hint}", EXIT_REFUSED)
     if len({keys[name] for name in found}) > 1:
         raise CommandError(f"{safe_line(who)!r} may be {' or '.join(map(safe_line, found))}: name one", EXIT_REFUSED)
     if not keys[found[0]]:

@@ -61,6 +61,8 @@ Runner = Callable[[Settings, argparse.Namespace, Path | None], Coroutine[Any, An
 async def run_dns(settings: Settings, _arguments: argparse.Namespace, _log_file: Path | None) -> int:
     """Serve the registry until a signal comes, or see whether somebody does."""
     if settings["check"]:
+        if settings.origins.get("port", "").startswith("flag"):
+            raise CommandError("--check looks where --dns HOST:PORT says, not at --port", EXIT_USAGE)
         return await _check_dns(settings)
     host, port = settings["host"], settings["port"]
     is_open = settings["open"]
@@ -215,7 +217,13 @@ async def run_ban(settings: Settings, arguments: argparse.Namespace, _log_file: 
         return 0
 
     async def look_up(chat: Client, _ready: notices.Ready) -> int:
-        fingerprint, name = await errands.fingerprint_of(chat, who, settings["timeout"])
+        try:
+            fingerprint, name = await errands.fingerprint_of(chat, who, settings["timeout"])
+        except errands.NotHere as error:
+            if not admission.is_banned(file, who):
+                raise
+            why = f"{safe_line(who)!r} is banned already, and nobody of that name is in the room; see relevo ban --list"
+            raise CommandError(why, EXIT_REFUSED) from error
         print(admission.ban(settings, file, fingerprint, name), flush=True)
         return 0
 
@@ -401,7 +409,7 @@ async def _converse(
     finally:
         if screen is not None:
             screen.close()
-        telling = asyncio.get_running_loop().call_later(LEAVING_TOLD_S, _tell_leaving)
+        telling = asyncio.get_running_loop().call_later(LEAVING_TOLD_S, _tell_leaving, settings["json"])
         await chat.close()
         telling.cancel()
     if conversation.reason:
@@ -412,9 +420,13 @@ async def _converse(
     return code
 
 
-def _tell_leaving() -> None:
+def _tell_leaving(is_json: bool) -> None:
+    why = "handing over what this machine holds before it leaves …"
+    if is_json:
+        log.info("%s", why)  # programs are promised that standard error has the log only
+        return
     with contextlib.suppress(OSError):
-        print("handing over what this machine holds before it leaves …", file=sys.stderr, flush=True)
+        print(why, file=sys.stderr, flush=True)
 
 
 # --- errands -------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_the_help_lists_the_commands_there_are_and_where_to_begin(home: Path) ->
     assert ended.returncode == 0
     for command in COMMANDS:
         assert f"\n    {command} " in ended.stdout
-    assert "--dns HOST:PORT" in ended.stdout
+    assert "relevo chat --ticket TICKET" in ended.stdout
 
 
 def test_the_version_names_the_protocol_too(home: Path) -> None:
@@ -201,6 +201,10 @@ def test_a_bad_configuration_is_not_printed(home: Path) -> None:
     assert_one_sentence(relevo(home, "chat", "--print-config", RELEVO_THEME="pink"), 78, "RELEVO_THEME")
 
 
+def test_where_to_check_is_not_said_by_the_port_to_serve_at(home: Path) -> None:
+    assert_one_sentence(relevo(home, "dns", "--check", "--port", "18000"), 2, "--dns HOST:PORT")
+
+
 # --- no zdns -------------------------------------------------------------------------------------------------------
 
 
@@ -221,7 +225,17 @@ def test_without_a_zdns_each_command_says_so_in_time(home: Path, deserted: str) 
         assert f"127.0.0.1:{deserted}" in said
 
 
-_WITHOUT = ("chat --plain", "chat --json", "serve", "send hello", "tail", "status", "handover", "dns --check")
+_WITHOUT = (
+    "chat --plain",
+    "chat --json",
+    "serve",
+    "send hello",
+    "tail",
+    "status",
+    "status --timeout 2",
+    "handover",
+    "dns --check",
+)
 
 
 def starting(home: Path, command: str, port: str) -> "subprocess.Popen[str]":

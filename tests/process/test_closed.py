@@ -128,6 +128,9 @@ def test_a_ban_ends_what_lives_at_once_and_can_be_lifted(chat: Start, zdns: Zdns
     with elsewhere(zdns, tmp_path / "eve", "eve") as eve:
         assert eve.wait() == 77
     assert "eve" in run(tmp_path, "ban", "--list", "--dns", zdns.address).stdout
+    again = run(tmp_path, "ban", "EVE", "--dns", zdns.address)
+    assert (again.returncode, "'EVE' is banned already" in again.stderr) == (77, True)
+    assert "'mallory' is not in the room; there: ana" in run(tmp_path, "ban", "mallory", "--dns", zdns.address).stderr
     assert run(tmp_path, "ban", "--lift", "eve", "--dns", zdns.address).returncode == 0
     while True:  # zdns looks twice a second whether its file has changed, and servers ask it once a second
         with elsewhere(zdns, tmp_path / "eve", "eve") as eve:

@@ -25,7 +25,7 @@ class Zdns(Process):
         self.port = free_port()
         words = ["dns", "--port", str(self.port), *options]
         super().__init__(relevo(*words), home)
-        self.told = [self.line() or "" for _ in range(2 if "--open" in options else 3)]
+        self.told = [self.line() or "" for _ in range(4 if "--open" in options else 3)]
         assert "listening" in self.told[0], self.errors
 
     @property
@@ -97,6 +97,10 @@ def test_its_account_finds_it_and_others_do_not(zdns: Zdns, tmp_path: Path) -> N
 def test_an_open_zdns_says_so_and_has_no_ticket(tmp_path: Path) -> None:
     with Zdns(tmp_path, "--open") as zdns:
         assert zdns.told[1].startswith("OPEN: everybody who can reach this machine")
+        assert zdns.told[2:] == [
+            f"on this machine just: relevo chat --dns_port {zdns.port}\n",
+            f"elsewhere: relevo chat --dns {zdns.house.kept.addresses[0]}\n",
+        ]
         assert zdns.house.kept.is_open
         assert "started with --open" in refused(tmp_path, 69, "ticket", "--dns_port", str(zdns.port))
         assert "started with --open" in refused(tmp_path, 69, "ban", "--list", "--dns_port", str(zdns.port))
@@ -214,6 +218,7 @@ def test_a_ban_is_set_listed_and_lifted(zdns: Zdns, tmp_path: Path) -> None:
     said = ok(tmp_path, "ban", WHO, *port)
     for hint in ("relevo ticket --renew", "relevo ban --lift 0123-4567-89ab-cdef"):
         assert f"{hint} {' '.join(port)}" in said, "what is to be typed means the same zdns"
+    assert "only with --everyone" in said
     assert [ban.fingerprint for ban in zdns.house().bans] == [WHO]
     assert ok(tmp_path, "ban", "--list", *port).startswith("0123-4567-89ab-cdef  since 20")
     assert ok(tmp_path, "ban", "--lift", "0123-4567-89ab-cdef", *port).startswith("banned no more: 0123-4567-89ab-cdef")

@@ -1,13 +1,9 @@
-"""ui.errands: who is meant by a nick or a fingerprint; what is said when nobody answers in time."""
-
-import asyncio
-from typing import cast
+"""ui.errands: who is meant by a nick or a fingerprint."""
 
 import pytest
 
-from peer.client import Client
-from peer.notices import MemberLine, Notice
-from ui.errands import join, pick
+from peer.notices import MemberLine
+from ui.errands import pick
 from ui.options import CommandError
 from wire import identity
 
@@ -49,19 +45,3 @@ def test_who_is_not_clear_is_refused(members: tuple[MemberLine, ...], who: str, 
         pick(members, who)
     assert why in str(error.value)
     assert error.value.exit_code == 77
-
-
-class SilentChat:
-    """A client that is told nothing."""
-
-    def __aiter__(self) -> "SilentChat":
-        return self
-
-    async def __anext__(self) -> Notice:
-        return await asyncio.Future[Notice]()
-
-
-def test_a_short_wait_does_not_blame_a_server_that_zdns_may_never_have_named() -> None:
-    with pytest.raises(CommandError, match="zdns, or the server that it names, does not answer") as error:
-        asyncio.run(join(cast(Client, SilentChat()), 0.01))
-    assert error.value.exit_code == 75
