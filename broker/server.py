@@ -213,7 +213,8 @@ class ServerHalf:
 
     def _disk_said(self, word: DiskWord) -> None:
         if isinstance(word, StoreBroken):
-            why = f"what this machine holds of the history is in memory only: {word.why}"
+            held = "what this machine holds of the history is in memory only"
+            why = f"{held}, so while it serves posts wait until somebody follows: {word.why}"
             self._tell_of_disk(DISK_FAILED, why)
         if self._driver is not None:
             self._driver.post(Asked(word))
