@@ -26,6 +26,7 @@ from broker.reports import (
     Serving,
     StillLeaving,
     TurnedAway,
+    ZdnsChanged,
 )
 from broker.room import FEED, ROOM, Phase, Room, refuse_hello
 from broker.stored import DiskWord, Restored
@@ -385,9 +386,12 @@ class ServerCore:
         commands: list[Command] = []
         for outcome in outcomes:
             asker = self._askers.pop(outcome.ask, None)
-            if isinstance(outcome, Unanswered) and outcome.hopeless and self._tenure.phase is standing.Phase.OUTSIDE:
-                commands += self._turned_away(RefusalCode.NOT_ADMITTED, outcome.why)
-            elif asker is not None and (not self._leaving or isinstance(outcome.request, Leave)):
+            if isinstance(outcome, Unanswered) and outcome.hopeless:
+                if self._tenure.phase is standing.Phase.OUTSIDE:
+                    commands += self._turned_away(RefusalCode.NOT_ADMITTED, outcome.why)
+                    continue
+                commands.append(Report(ZdnsChanged(outcome.why)))
+            if asker is not None and (not self._leaving or isinstance(outcome.request, Leave)):
                 commands += asker(outcome.request, outcome.reply if isinstance(outcome, Answered) else None)
         return commands
 

@@ -71,6 +71,13 @@ class StillLeaving:
 
 
 @dataclass(frozen=True, slots=True)
+class ZdnsChanged:
+    """Reported, perhaps repeatedly, when another zdns than the one we registered at answers in its place."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class NoZdns:
     """Reported when zdns has been silent for a whole deadline and this server was never registered."""
 

@@ -24,6 +24,7 @@ from broker.reports import (
     Serving,
     StillLeaving,
     TurnedAway,
+    ZdnsChanged,
 )
 from broker.stored import DiskWord, DropStore, MakeStore, ReadStore, Restored, SearchStore, StoreBroken, WriteStore
 from runtime import process
@@ -38,11 +39,12 @@ log = logging.getLogger("relevo.server")
 
 _ORDER_BYTES_MAX = 64 * limits.KIB
 
-# Events of notices about the disk; nothing ends with them, but people should know.
+# Events of notices that people should know of; nothing ends with them.
 DISK_FAILED = "disk_failed"
 HISTORY_DAMAGED = "history_damaged"
-DISK_EVENTS = (DISK_FAILED, HISTORY_DAMAGED)
-_DISK_NOTICES_MAX = 20  # chosen: more than a person reads
+ZDNS_CHANGED = "zdns_changed"
+WARNINGS = (DISK_FAILED, HISTORY_DAMAGED, ZDNS_CHANGED)
+_WARNINGS_MAX = 20  # chosen: more than a person reads
 
 
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,8 +53,8 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     `event`: listening (with `id`), serving or relieved (with `epoch`), granted (zdns has told of this `epoch`, whoever
     serves in it), leaving (there is progress with the handover that comes before the end), disk_failed (what this
     server holds of the history is in memory only; with a sentence), history_damaged (what an earlier run left is not
-    used; with a sentence), admitted (zdns has let it in, and gave it this `token`), failed (with the exit `code` and a
-    sentence).
+    used; with a sentence), zdns_changed (another one answers in its place; with a sentence), admitted (zdns has let it
+    in, and gave it this `token`), failed (with the exit `code` and a sentence).
     """
 
     event: str
@@ -114,7 +116,7 @@ class ServerHalf:
         self._exit_code = EXIT_OK
         self._disk = self._new_disk()
         self._driver: Driver | None = None
-        self._told_of_disk: set[str] = set()
+        self._warned_of: set[str] = set()
         self._stop_asked = asyncio.Event()
         self._running: asyncio.Task[int] | None = None
 
@@ -190,7 +192,7 @@ class ServerHalf:
             settings.holder or settings.name,
             settings.server_id,
             deliver=self._disk_said,
-            on_damage=lambda sentence: self._tell_of_disk(HISTORY_DAMAGED, sentence),
+            on_damage=lambda sentence: self._warn(HISTORY_DAMAGED, sentence),
             failed=self._disk_broke,
             key=settings.key,
         )
@@ -215,14 +217,14 @@ class ServerHalf:
         if isinstance(word, StoreBroken):
             held = "what this machine holds of the history is in memory only"
             why = f"{held}, so while it serves posts wait until somebody follows: {word.why}"
-            self._tell_of_disk(DISK_FAILED, why)
+            self._warn(DISK_FAILED, why)
         if self._driver is not None:
             self._driver.post(Asked(word))
 
-    def _tell_of_disk(self, event: str, sentence: str) -> None:
+    def _warn(self, event: str, sentence: str) -> None:
         """Once, however often the core tries again."""
-        if sentence not in self._told_of_disk and len(self._told_of_disk) < _DISK_NOTICES_MAX:
-            self._told_of_disk.add(sentence)
+        if sentence not in self._warned_of and len(self._warned_of) < _WARNINGS_MAX:
+            self._warned_of.add(sentence)
             self._tell(Notice(event, message=sentence))
 
     def _disk_broke(self, error: Exception) -> None:
@@ -251,6 +253,9 @@ class ServerHalf:
             case TurnedAway(code, message):
                 self._exit_code = EXIT_VERSION if code is RefusalCode.VERSION else EXIT_REFUSED
                 self._tell(Notice("failed", code=self._exit_code, message=message))
+            case ZdnsChanged(why):
+                goes_on = "The chat goes on among those who are in, without newcomers and handovers, until it is back"
+                self._warn(ZDNS_CHANGED, f"{why}. {goes_on}")
             case NoZdns(why):
                 why = f"zdns does not answer: {why}. Is it running there? `relevo dns` starts one"
                 self._tell(Notice("failed", code=EXIT_UNAVAILABLE, message=why))

@@ -13,7 +13,7 @@ import msgspec
 
 import broker
 from broker.disk import CLOSE_MS
-from broker.server import DISK_EVENTS, Notice, Order, Settings
+from broker.server import WARNINGS, Notice, Order, Settings
 from runtime import clock
 from wire import identity, limits
 from wire.exits import EXIT_CONFIG, EXIT_REFUSED, EXIT_VERSION
@@ -55,7 +55,8 @@ class HostedServer:
             settings: the first line to the child.
             listens: `listens(id)`: that server stands by now (empty: none does).
             granted: `granted(epoch)`: zdns has told it of an epoch, in which it or another one serves.
-            warns: `warns(event, sentence)`: something is wrong with its disk, and it goes on. Each sentence once.
+            warns: `warns(event, sentence)`: something is wrong with its disk, or with zdns, and it goes on. Each
+                sentence once.
             fails: `fails(sentence)`: it will not come back.
         """
         self._settings = settings
@@ -188,7 +189,7 @@ class HostedServer:
                     self._progress = True
                 case "failed":
                     self._failure = notice.message
-                case event if event in DISK_EVENTS:
+                case event if event in WARNINGS:
                     self._warn(notice)
 
     def _tell(self, server_id: str) -> None:

@@ -253,7 +253,7 @@ async def run_serve(settings: Settings, _arguments: argparse.Namespace, _log_fil
         if notice.event == "admitted":
             way.keep_token(notice.token)
             way.proved()
-        if notice.event in broker_server.DISK_EVENTS:
+        if notice.event in broker_server.WARNINGS:
             with contextlib.suppress(OSError):
                 print(f"relevo serve: {safe_line(notice.message)}", file=sys.stderr, flush=True)
         if notice.event == "failed":

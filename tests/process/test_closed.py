@@ -78,6 +78,23 @@ def test_a_ticket_of_another_zdns_is_told_from_a_zdns_that_is_silent(tmp_path: P
     assert "whoever answers there has another key, or none" in why
 
 
+@pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
+def test_who_is_in_is_told_that_another_zdns_has_taken_the_place_of_theirs(
+    chat: Start, zdns: Zdns, tmp_path: Path, is_open: bool
+) -> None:
+    ana = chat("ana", "-s")
+    ana.ready()
+    zdns.popen.kill()
+    zdns.popen.wait()
+    (tmp_path / "other").mkdir()
+    with Zdns(tmp_path / "other", zdns.port, is_open=is_open):
+        told = ana.until("error", code="zdns_changed")["message"]
+        assert zdns.address in told
+        assert "The chat goes on among those who are in" in told
+        ana.do("post", text="still here", tag=1)
+        ana.until("posted", tag=1)
+
+
 def test_an_old_ticket_lets_nobody_in_but_who_was_in_before_comes_back(chat: Start, zdns: Zdns, tmp_path: Path) -> None:
     ana = chat("ana", "-s")
     ana.ready()
