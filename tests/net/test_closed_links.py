@@ -4,10 +4,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
-from functools import wraps
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager, suppress
 
 import pytest
 import zmq
@@ -20,6 +17,8 @@ from runtime.peers import Peers
 from runtime.shared_context import shared_context
 from runtime.zap import Policy, Verdict
 from runtime.zap_handler import ZapHandler
+from tests.support.conversations import DEADLINE_S, conversation
+from tests.support.link_ends import HTTP_GET, TLS_HELLO, LinkEnd, closing, raw_socket
 from wire import codec, limits
 from wire.identity import KeyPair
 from wire.messages import (
@@ -38,7 +37,6 @@ from wire.names import LinkId
 from wire.step import (
     Allow,
     CloseLink,
-    Event,
     Expel,
     LinkBound,
     LinkDown,
@@ -46,16 +44,10 @@ from wire.step import (
     LinkUp,
     OpenLink,
     Received,
-    Send,
     SendRefused,
     Subscribed,
 )
 
-DEADLINE_S = 60.0
-_E = TypeVar("_E", bound=Event)
-
-HTTP_GET = b"GET / HTTP/1.1\r\nHost: chat.example\r\n\r\n" + b"X-Filler: yes\r\n" * 40
-TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2
 OLD_PEER = b"\x01\x00" * 500  # what libzmq takes for a peer of its first version
 BROKEN_CURVE = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(15 + 32) + b"\x04\xc8\x05HELLO" + bytes(194)
 JUNK = [HTTP_GET, TLS_HELLO, OLD_PEER, BROKEN_CURVE, random.Random(7).randbytes(4_000)]
@@ -85,64 +77,21 @@ WORDS: dict[LinkKind, tuple[Message, Message]] = {
 every_kind = pytest.mark.parametrize("kind", list(PAIRED))
 
 
-def conversation(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test that is a coroutine, within the deadline of one test."""
-
-    @wraps(test)
-    def run(**arguments: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**arguments), 3 * DEADLINE_S))
-
-    return run
-
-
 def new_keys() -> KeyPair:
     public, secret = zmq.curve_keypair()
     return KeyPair(public.decode(), secret.decode())
 
 
-class End:
-    """One participant's links, and what they told, in order; with keys of its own, or in the open."""
+class End(LinkEnd):
+    """One participant's links, with keys of its own, or in the open."""
 
     def __init__(self, *, closed: bool = True) -> None:
         self.keys = new_keys() if closed else None
-        self.told: list[Event] = []
-        self._news = asyncio.Event()
-        self.failures: list[Exception] = []
-        self.links = Links(
-            bind_host="127.0.0.1",
-            advertise_host="127.0.0.1",
-            deliver=self._deliver,
-            keys=self.keys,
-            failed=self.failures.append,
-        )
+        super().__init__(self.keys)
 
     @property
     def key(self) -> str:
         return self.keys.public if self.keys is not None else ""
-
-    def _deliver(self, event: Event) -> None:
-        self.told.append(event)
-        self._news.set()
-
-    async def until(self, done: Callable[[], bool]) -> None:
-        """Wait until something told makes `done` true."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not done():
-                assert not self.failures, self.failures
-                self._news.clear()
-                await self._news.wait()
-
-    async def next(self, kind: type[_E], link: str) -> _E:
-        """Wait for the next event of a kind, and take it out of what was told."""
-
-        def wanted() -> list[Event]:
-            return [each for each in self.told if isinstance(each, kind) and getattr(each, "link", "") == link]
-
-        await self.until(lambda: bool(wanted()))
-        event = wanted()[0]
-        self.told.remove(event)
-        assert isinstance(event, kind)
-        return event
 
     async def bind(self, kind: LinkKind, peer: str = "", link: str = "b") -> str:
         """Open a BIND link; returns its endpoint."""
@@ -154,9 +103,6 @@ class End:
         """Open the CONNECT link that goes with a BIND kind."""
         self.links.perform(OpenLink(LinkId(link), PAIRED[kind], endpoint=endpoint, topic="tea", key=server))
 
-    def send(self, link: str, message: Any, to: bytes = b"") -> None:
-        self.links.perform(Send(LinkId(link), message, to))
-
     def allow(self, key: str) -> None:
         self.links.perform(Allow(LinkId("b"), key))
 
@@ -164,28 +110,8 @@ class End:
         self.links.perform(Expel(LinkId("b"), key))
 
 
-@asynccontextmanager
-async def ends(count: int, *, closed: bool = True) -> AsyncIterator[list[End]]:
-    made = [End(closed=closed) for _ in range(count)]
-    try:
-        yield made
-    finally:
-        for end in made:
-            await end.links.close()
-            assert not end.failures
-
-
-@asynccontextmanager
-async def raw_socket(socket_type: int) -> AsyncIterator[zmq.asyncio.Socket]:
-    """A plain ZeroMQ socket in a context of its own, for those who do not keep to our protocol."""
-    with zmq.asyncio.Context() as context:
-        made = context.socket(socket_type)
-        made.linger = 0
-        made.reconnect_ivl = 20
-        try:
-            yield made
-        finally:
-            made.close(0)
+def ends(count: int, *, closed: bool = True) -> AbstractAsyncContextManager[list[End]]:
+    return closing([End(closed=closed) for _ in range(count)])
 
 
 async def fails_to_shake_hands(stranger: zmq.asyncio.Socket, endpoint: str) -> None:

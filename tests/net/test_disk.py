@@ -7,9 +7,8 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,24 +37,14 @@ from broker.stored import (
     StoreWritten,
     WriteStore,
 )
+from tests.support.conversations import DEADLINE_S, conversation
 from tests.support.histories import SERVICE, append_of, as_killed, entries_in, entry
 from wire import codec, limits
 from wire.messages import Entry
 
-DEADLINE_S = 60.0
 SERVER = "server-of-this-process"
 
 Word = TypeVar("Word", bound=DiskWord)
-
-
-def conversation(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test that is a coroutine, with a deadline."""
-
-    @wraps(test)
-    def run(**arguments: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**arguments), DEADLINE_S))
-
-    return run
 
 
 class Core:

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import wraps
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from runtime.driver import Driver, FlushingCore
 from runtime.links import LinkError
 from runtime.timers import Timers
+from tests.support.conversations import DEADLINE_S, conversation
 from wire import limits
 from wire.messages import Ping, Pong
 from wire.names import LinkId
@@ -34,18 +34,6 @@ from wire.step import (
     StopTimer,
     TimerFired,
 )
-
-DEADLINE_S = 60.0
-
-
-def conversation(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test that is a coroutine, with a deadline."""
-
-    @wraps(test)
-    def run(**arguments: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**arguments), DEADLINE_S))
-
-    return run
 
 
 @dataclass

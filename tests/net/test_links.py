@@ -6,10 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 import zmq
@@ -17,7 +16,10 @@ import zmq.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.links import SPECS, LinkError, Links, connects_to_itself, pack_envelope, unpack_envelope
+from runtime.links import SPECS, LinkError, connects_to_itself, pack_envelope, unpack_envelope
+from tests.support.conversations import DEADLINE_S, conversation
+from tests.support.link_ends import HTTP_GET, TLS_HELLO, LinkEnd, closing, raw_socket
+from tests.support.processes import free_port
 from wire import codec, limits
 from wire.messages import (
     Done,
@@ -37,7 +39,6 @@ from wire.messages import (
 from wire.names import LinkId
 from wire.step import (
     CloseLink,
-    Event,
     Garbled,
     LinkBound,
     LinkDown,
@@ -45,63 +46,15 @@ from wire.step import (
     LinkUp,
     OpenLink,
     Received,
-    Send,
     SendRefused,
     Subscribed,
 )
 
-DEADLINE_S = 60.0
-_E = TypeVar("_E", bound=Event)
 Conversation = Callable[[], Coroutine[Any, Any, None]]
 
-HTTP_GET = b"GET / HTTP/1.1\r\nHost: chat.example\r\n\r\n" + b"X-Filler: yes\r\n" * 40
-TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2
 
-
-def conversation(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test that is a coroutine, within the deadline of one test."""
-
-    @wraps(test)
-    def run(**arguments: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**arguments), 4 * DEADLINE_S))
-
-    return run
-
-
-class End:
-    """One process's links, and what they told, in order."""
-
-    def __init__(self) -> None:
-        self.told: list[Event] = []
-        self._news = asyncio.Event()
-        self._failures: list[Exception] = []
-        self.links = Links(
-            bind_host="127.0.0.1", advertise_host="127.0.0.1", deliver=self._deliver, failed=self._failures.append
-        )
-
-    def _deliver(self, event: Event) -> None:
-        self.told.append(event)
-        self._news.set()
-
-    async def until(self, done: Callable[[], bool]) -> None:
-        """Wait until something told makes `done` true."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not done():
-                assert not self._failures, self._failures
-                self._news.clear()
-                await self._news.wait()
-
-    async def next(self, kind: type[_E], link: str = "") -> _E:
-        """Wait for the next event of a kind, and take it out of what was told."""
-
-        def wanted() -> list[Event]:
-            return [each for each in self.told if isinstance(each, kind) and getattr(each, "link", "") == link]
-
-        await self.until(lambda: bool(wanted()))
-        event = wanted()[0]
-        self.told.remove(event)
-        assert isinstance(event, kind)
-        return event
+class End(LinkEnd):
+    """One process's links, without keys."""
 
     async def bind(self, link: str, kind: LinkKind, topic: str = "", endpoint: str = "") -> str:
         """Open a BIND link; returns its endpoint."""
@@ -112,34 +65,12 @@ class End:
     def connect(self, link: str, kind: LinkKind, endpoint: str, topic: str = "") -> None:
         self.links.perform(OpenLink(LinkId(link), kind, endpoint=endpoint, topic=topic))
 
-    def send(self, link: str, message: Any, to: bytes = b"") -> None:
-        self.links.perform(Send(LinkId(link), message, to))
-
     def close_link(self, link: str, linger_ms: int = 0) -> None:
         self.links.perform(CloseLink(LinkId(link), linger_ms))
 
 
-@asynccontextmanager
-async def ends(count: int) -> AsyncIterator[list[End]]:
-    made = [End() for _ in range(count)]
-    try:
-        yield made
-    finally:
-        for end in made:
-            await end.links.close()
-            assert not end._failures
-
-
-@asynccontextmanager
-async def raw_socket(socket_type: int) -> AsyncIterator[zmq.asyncio.Socket]:
-    """A plain ZeroMQ socket, for those who do not keep to our protocol."""
-    with zmq.asyncio.Context() as context:
-        made = context.socket(socket_type)
-        made.linger = 0
-        try:
-            yield made
-        finally:
-            made.close(0)
+def ends(count: int) -> AbstractAsyncContextManager[list[End]]:
+    return closing([End() for _ in range(count)])
 
 
 def port_of(endpoint: str) -> int:
@@ -154,13 +85,6 @@ async def throw_at(endpoint: str, data: bytes) -> None:
     await reader.read(1)  # at least the greeting
     writer.close()
     await writer.wait_closed()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 # --- each pair of kinds --------------------------------------------------------------------------------------------

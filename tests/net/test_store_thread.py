@@ -3,9 +3,8 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import closing
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +30,9 @@ from broker.stored import (
     StoreFailed,
     Written,
 )
+from tests.support.conversations import DEADLINE_S, conversation
 from tests.support.histories import append_of, entries_in, entry, filled, new_store
 from wire import codec
-
-DEADLINE_S = 60.0
-
-
-def conversation(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test that is a coroutine, with a deadline."""
-
-    @wraps(test)
-    def run(**arguments: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**arguments), DEADLINE_S))
-
-    return run
 
 
 class Listener:
