@@ -10,6 +10,7 @@ from broker import handover_source as giving
 from broker import tenure as standing
 from broker.admission import Admission
 from broker.following import Copy
+from broker.handover_requests import HandoverRequests
 from broker.handover_source import HandoverSource
 from broker.history import History
 from broker.keeper import Keeper, Notes, read_notes
@@ -29,6 +30,7 @@ from broker.reports import (
     ZdnsChanged,
 )
 from broker.room import FEED, ROOM, Phase, Room, refuse_hello
+from broker.send_off import RELOCATE, SendOff
 from broker.stored import DiskWord, Restored
 from broker.succession import Succession
 from broker.tenure import Tenure
@@ -50,7 +52,6 @@ from wire.messages import (
     LinkAsk,
     Message,
     Move,
-    Moved,
     NameRequest,
     NotServing,
     Ping,
@@ -60,7 +61,6 @@ from wire.messages import (
     Record,
     Refused,
     Registered,
-    Relocate,
     RoomState,
     Sealed,
     ServerInfo,
@@ -95,7 +95,6 @@ from wire.step import (
 from zdns.lookup import Answered, Lookup, Unanswered
 
 TERM = "core.term"
-RELOCATE = "core.relocate"
 QUIT = "core.quit"
 LEAVE = "core.leave"
 EXPEL = "core.expel"
@@ -169,13 +168,8 @@ class ServerCore:
         self._failed_at_link = 0  # which link to a leader was our last when our disk failed
         self._early = Parking()
         self._expelled: list[str] = []  # keys whose connections end as soon as they may have read why
-        self._successor: tuple[int, ServerInfo] | None = None
-        self._relocates_left = 0
-        self._relocate_reason = ""
-        self._left_out: dict[str, int] = {}  # server id -> until when
-        self._waiters: list[tuple[bytes, int]] = []  # who asked for the handover that is going on
-        self._wanted = ""  # the host it was asked for; empty: any
-        self._asked_until_ms = 0  # until when a standby that is only coming up is waited for
+        self._send_off = SendOff()
+        self._requests = HandoverRequests()
         self._remark = ""
         self._noted: object = None  # the state of the room that the disk was last given
         self._quitting = False
@@ -506,9 +500,9 @@ class ServerCore:
         assert room is not None
         self._tenure.release(record)
         why = f"{record.active.name} serves now"
-        commands = self._answer_waiters(lambda ask: Refused(ask, RefusalCode.HANDOVER_FAILED, why))
+        commands = self._requests.answer(lambda ask: Refused(ask, RefusalCode.HANDOVER_FAILED, why))
         commands += [*self._source.forget(), *self._replication.end()[0], *self._stop_serving(room)]
-        commands += [Report(Relieved(record.epoch)), *self._send_off(room, record, "failover")]
+        commands += [Report(Relieved(record.epoch)), *self._send_off.begin(record, "failover", room.retire())]
         commands += self._look_after_copy()
         return [*commands, *(self._part() if self._quitting else [])]
 
@@ -594,7 +588,6 @@ class ServerCore:
         """Begin to serve. What came early is served first: hellos and posts of clients that connected ahead."""
         assert self._me is not None
         self._tenure.hold(record)
-        self._successor = None
         self._remark = ""
         self._from_disk = False
         self._noted = None
@@ -616,7 +609,7 @@ class ServerCore:
             Report(Serving(record.epoch)),
             StartTimer(HEARTBEAT, limits.HEARTBEAT_MS),
             StartTimer(SWEEP, limits.PING_MS),
-            StopTimer(RELOCATE),
+            *self._send_off.end(),
             *self._new_term(),
             *self._replication.begin(
                 me=self._me,
@@ -699,9 +692,7 @@ class ServerCore:
                 return []
             if isinstance(message, Ping | Fetch):
                 return []  # Both are repeated, and we may serve by then.
-        if self._successor is not None:
-            return [Send(ROOM, Moved(*self._successor), sender)]
-        return [Send(ROOM, NotServing(self._tenure.epoch), sender)]
+        return [Send(ROOM, self._send_off.moved or NotServing(self._tenure.epoch), sender)]
 
     def _link_asked(self, ask: LinkAsk, sender: bytes) -> list[Command]:
         refusal = None
@@ -889,7 +880,7 @@ class ServerCore:
         if name == QUIT:
             return self._leave()
         if name == RELOCATE:
-            return self._relocate_again()
+            return self._send_off.again()
         if name == EXPEL:
             expelled, self._expelled = self._expelled, []
             return [Expel(ROOM, key) for key in expelled]
@@ -914,27 +905,17 @@ class ServerCore:
 
     def _handover_asked(self, message: HandOver, sender: bytes) -> list[Command]:
         assert self._me is not None
-        to = message.to
-        if to and names.nick_key(to) == names.nick_key(self._me.name):
-            return [Send(ROOM, Refused(message.ask, RefusalCode.NOT_STANDBY, f"{to} serves already"), sender)]
-        if self._source.busy and to and names.nick_key(to) != names.nick_key(self._wanted):
-            return [Send(ROOM, Refused(message.ask, RefusalCode.BUSY, "another handover is under way"), sender)]
-        if len(self._waiters) >= limits.MEMBERS_MAX:
-            return [Send(ROOM, Refused(message.ask, RefusalCode.BUSY, "too many are asking"), sender)]
-        self._waiters.append((sender, message.ask))
-        if self._source.busy:
-            return []
-        self._wanted, self._asked_until_ms = to, self._now_ms + limits.HANDOVER_STEP_MS
-        return self._hand_over()
+        refused = self._requests.ask(
+            message, sender, serving=self._me.name, busy=self._source.busy, now_ms=self._now_ms
+        )
+        return self._hand_over() if refused is None else [Send(ROOM, refused, sender)]
 
     def _hand_over(self) -> list[Command]:
         """Begin a handover, to the one that was asked for if one was; now, or as soon as the last one is at rest."""
         if self.room is None or self._me is None or self._source.busy:
             return []
-        to = self._wanted
-        self._left_out = {server: until for server, until in self._left_out.items() if until > self._now_ms}
-        exclude = () if to else tuple(self._left_out)
-        return self._given(self._source.begin(me=self._me, exclude=exclude, to=to))
+        exclude = self._requests.exclude(self._now_ms)
+        return self._given(self._source.begin(me=self._me, exclude=exclude, to=self._requests.to))
 
     def _given(self, result: giving.Result) -> list[Command]:
         """Perform what the giving machine decided."""
@@ -996,12 +977,12 @@ class ServerCore:
         self._remark = why if target is not None or code is RefusalCode.NO_STANDBY else ""
         commands = self._replication.to_target(lambda pair: Withdraw(pair, why))
         commands += self._replication.give_up_target()
-        soon = code is RefusalCode.NO_STANDBY and self._now_ms < self._asked_until_ms and self._others_may_serve()
-        if soon and self._waiters:
+        soon = code is RefusalCode.NO_STANDBY and self._requests.wait_for_standby(self._now_ms)
+        if soon and self._others_may_serve():
             return [*commands, StartTimer(TERM, limits.TRANSFER_RETRY_MS)]
         if target is not None:
-            self._left_out[target.id] = self._now_ms + limits.LEFT_OUT_MS
-        commands += self._answer_waiters(lambda ask: Refused(ask, code, why))
+            self._requests.leave_out(target.id, self._now_ms)
+        commands += self._requests.answer(lambda ask: Refused(ask, code, why))
         if self.room is None:
             return commands
         if self.room.phase is Phase.SEALED:
@@ -1011,26 +992,21 @@ class ServerCore:
             commands += self._try_again_to_leave(code)
         return commands
 
-    def _answer_waiters(self, answer: Callable[[int], Message]) -> list[Command]:
-        """Tell whoever asked for the handover what became of it: `answer` makes it from the number of the request."""
-        waiters, self._waiters, self._wanted = self._waiters, [], ""
-        return [Send(ROOM, answer(ask), route) for route, ask in waiters]
-
     def _others_may_serve(self) -> bool:
         """Is there a member, the one that is wanted if one is, whose server half may only just be coming up?"""
         assert self._me is not None
         members = self.room.members if self.room is not None else ()
-        wanted = names.nick_key(self._wanted)
+        wanted = names.nick_key(self._requests.to)
         return any(
             member.server not in ("", self._me.id) and wanted in ("", names.nick_key(member.nick)) for member in members
         )
 
     def _try_again_to_leave(self, code: RefusalCode) -> list[Command]:
         """With nobody else there, go; otherwise try again, in the end also those that failed before."""
-        if code is RefusalCode.NO_STANDBY and not self._left_out and not self._others_may_serve():
+        if code is RefusalCode.NO_STANDBY and not self._requests.leaves_out and not self._others_may_serve():
             return self._leave()
         if code is RefusalCode.NO_STANDBY:
-            self._left_out.clear()
+            self._requests.leave_nobody_out()
         return [StartTimer(TERM, limits.TRANSFER_RETRY_MS)]
 
     def _handed_over(self, record: Record) -> list[Command]:
@@ -1043,27 +1019,9 @@ class ServerCore:
         commands += [*ended, Report(Relieved(record.epoch)), *self._stop_serving(room)]
         if line is not None:
             commands += self._copy.follow(line, self._now_ms)
-        commands += self._answer_waiters(Done)
-        commands += self._send_off(room, record, "handover")
+        commands += self._requests.answer(Done)
+        commands += self._send_off.begin(record, "handover", room.retire())
         return [*commands, *(self._part() if self._quitting else [])]
-
-    def _send_off(self, room: Room, record: Record, reason: str) -> list[Command]:
-        """Tell everybody where the room is now: at once, again for a while, and to each that still asks here."""
-        self._successor = (record.epoch, record.active)
-        self._relocate_reason = reason
-        self._relocates_left = limits.RELOCATE_REPEATS
-        moved: list[Command] = [Send(ROOM, Moved(*self._successor), route) for route in room.retire()]
-        return [*self._relocate_again(), *moved]
-
-    def _relocate_again(self) -> list[Command]:
-        if self._relocates_left == 0 or self._successor is None:
-            return []
-        self._relocates_left -= 1
-        epoch, server = self._successor
-        return [
-            Send(FEED, Relocate(epoch, server, self._relocate_reason)),
-            StartTimer(RELOCATE, limits.RELOCATE_REPEAT_MS),
-        ]
 
     def _move(
         self,

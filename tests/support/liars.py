@@ -454,7 +454,7 @@ class ServerBench(Bench):
             assert self.found() == self.seat, "somebody else changed the seat of a member"
         assert len(core._lookup._pending) <= limits.DNS_PENDING_MAX
         assert len(core._askers) <= 2 * limits.DNS_PENDING_MAX
-        assert len(core._waiters) <= limits.MEMBERS_MAX
+        assert len(core._requests) <= limits.MEMBERS_MAX
         assert len(core._expelled) <= limits.PEERS_SEEN_MAX
         if core.room is not None:
             assert len(core.room._seats) <= limits.MEMBERS_MAX
