@@ -52,7 +52,7 @@ def read(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SecretFileError(f"{path} cannot be read ({error.strerror})") from error
+        raise SecretFileError(f"{path} cannot be read ({error.strerror}); --data-dir names another folder") from error
 
 
 def update(path: Path, change: Callable[[bytes | None], bytes]) -> bytes:
@@ -166,7 +166,7 @@ def _check(path: Path, found: os.stat_result) -> None:
     if found.st_mode & _OTHERS:
         raise SecretFileError(
             f"{path} is open to other accounts (mode {_mode(found)}): if none of them can have used that, type"
-            f" chmod 600 {shlex.quote(str(path))}; else delete it, and a new one is made"
+            f" chmod 600 {shlex.quote(str(path))}; else delete it: a new one is made, which others do not know"
         )
 
 

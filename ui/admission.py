@@ -61,7 +61,11 @@ def show_ticket(settings: Settings, data_dir: Path) -> None:
     file = _local_house(settings, data_dir)
     if settings["renew"] or (file is not None and file.kept.is_open):
         file = closed_house(settings, data_dir)
-    ticket = _remembered(settings, data_dir) if file is None else file.kept.ticket
+    if file is None:
+        ticket = _remembered(settings, data_dir)
+        _remark("this is the one with which this account was let in last; it may have been renewed since")
+    else:
+        ticket = file.kept.ticket
     if settings["ticket_host"] is not None:
         ticket = _at_host(ticket, settings["ticket_host"])
     if file is not None and settings["renew"]:

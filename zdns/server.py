@@ -207,6 +207,7 @@ async def run_dns(
 
 def _why(error: LinkError | OSError) -> str:
     """The system's own words, without the address that ZeroMQ adds to them."""
-    cause = error if isinstance(error, OSError) else error.__cause__
-    number = getattr(cause, "errno", None)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    number = getattr(error.__cause__, "errno", None)
     return os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
