@@ -280,16 +280,19 @@ async def test_a_slow_reader_blocks_nobody() -> None:
         slow.connect(endpoint)
         await server.next(Subscribed, "feed")
         client.connect("f", LinkKind.FEED_CONNECT, endpoint, "tea")
+        await client.next(LinkUp, "f")
         await server.next(Subscribed, "feed")
         block = bytes(16 * limits.KIB)
-        hwm = dict(SPECS[LinkKind.FEED_BIND].options)[zmq.SNDHWM]
-        for number in range(hwm + 2_000):
+        sent = dict(SPECS[LinkKind.FEED_BIND].options)[zmq.SNDHWM] + 2_000
+        for number in range(sent):
             server.send("feed", Published(epoch=1, first=number, count=1, block=block))
-            if number % 50 == 0:
-                # The reader that keeps up shares this loop, so it must get its turns.
-                await client.until(lambda number=number: len(client.told) > number // 2)  # type: ignore[misc]  # bound for the loop
+            # This one keeps up. Both share a loop, so it must be given its turns: one far behind is dropped from as well.
+            await client.until(lambda number=number: len(client.told) > number - 50)  # type: ignore[misc]  # bound for the loop
         server.send("feed", Heartbeat(9, 9, 9, True, -1))
-        await client.until(lambda: isinstance(getattr(client.told[-1], "message", None), Heartbeat))
+        await client.until(lambda: len(client.told) > sent)
+        *blocks, heartbeat = [each.message for each in client.told if isinstance(each, Received)]
+        assert [each.first for each in blocks if isinstance(each, Published)] == list(range(sent))
+        assert isinstance(heartbeat, Heartbeat)
         assert not [each for each in server.told if isinstance(each, SendRefused)]
 
 
