@@ -120,7 +120,7 @@ class ServerCore:
         self._lookup = Lookup(options.dns, options.credentials, options.token)
         self._token_told = b""
         self._admission = Admission(options.credentials)
-        self._doubted: tuple[LinkId, Follow] | None = None  # somebody says that it leads, in an epoch new to us
+        self._doubted: dict[LinkId, Follow] = {}  # who says that it leads, in an epoch new to us
         self._askers: dict[int, Asker] = {}
         self._now_ms = 0
         self._utc_offset_ms = 0
@@ -606,6 +606,7 @@ class ServerCore:
         )
         commands: list[Command] = [
             *self.room.ban(self._admission.banned),
+            *self._copy.give_up_candidates(),  # nobody leads whoever serves
             Report(Serving(record.epoch)),
             StartTimer(HEARTBEAT, limits.HEARTBEAT_MS),
             StartTimer(SWEEP, limits.PING_MS),
@@ -771,7 +772,8 @@ class ServerCore:
     def _received_by_copy(self, link: LinkId, message: Message) -> list[Command]:
         copy = self._copy
         if isinstance(message, Follow) and not self._admission.is_open and not self._is_known_to_lead(message):
-            self._doubted = (link, message)
+            self._doubted = {known: doubted for known, doubted in self._doubted.items() if self._copy.owns(known)}
+            self._doubted[link] = message
             return self._tenure.check()
         safe = self._safe_copy(copy.history) if copy.history is not None else 0
         return self._copied(copy.received(link, message, self._tenure.record, safe, self._now_ms))
@@ -786,10 +788,13 @@ class ServerCore:
 
     def _look_again_at_doubted(self) -> list[Command]:
         """zdns has spoken. What it does not say either is not believed; whoever means it asks again."""
-        doubted, self._doubted = self._doubted, None
-        if doubted is None or not self._copy.owns(doubted[0]) or not self._is_known_to_lead(doubted[1]):
-            return []
-        return self._received_by_copy(*doubted)
+        doubted, self._doubted = self._doubted, {}
+        return [
+            command
+            for link, follow in doubted.items()
+            if self._copy.owns(link) and self._is_known_to_lead(follow)
+            for command in self._received_by_copy(link, follow)
+        ]
 
     # --- the door ---
 
@@ -832,8 +837,8 @@ class ServerCore:
                 case following.LetGo(record):
                     # Whoever leads may be mistaken, or lie: by claiming zdns is asked whether anybody counts on us.
                     commands += [*self._learned(record), *self._heir.claim(unreachable=False)]
-                case following.TakeRoom(record, sealed, line, pause_ms):
-                    commands += self._take_room(record, sealed, line, pause_ms)
+                case following.TakeRoom():
+                    commands += self._take_room(verdict)
                 case following.CalledOff():
                     commands += self._call_off()
                 case _:
@@ -842,21 +847,21 @@ class ServerCore:
             commands += self._heir.calm()
         return commands
 
-    def _take_room(self, record: Record, sealed: Sealed, line: Line | None, pause_ms: int) -> list[Command]:
+    def _take_room(self, told: following.TakeRoom) -> list[Command]:
         """The handover is decided: lead."""
-        source = self._tenure.record.active if self._tenure.record is not None else record.active
+        record, sealed = told.record, told.sealed
         history, committed, _ = self._copy.release()
         move = self._move(
             record,
-            source=source.name,
+            source=told.source.name,
             reason="handover",
             entries=sealed.head,
             sent_bytes=sealed.bytes,
             copy_ms=sealed.copy_ms,
-            pause_ms=pause_ms,
+            pause_ms=told.pause_ms,
         )
         calmed = self._heir.calm()
-        return [*calmed, *self._serve(record, history, committed, _with_move(sealed.state, move), line=line)]
+        return [*calmed, *self._serve(record, history, committed, _with_move(sealed.state, move), line=told.line)]
 
     def _call_off(self) -> list[Command]:
         """Clients came ahead in vain: send them back."""

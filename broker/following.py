@@ -8,6 +8,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from broker.candidates import CANDIDATE, Candidates
 from broker.history import History
 from broker.replication import Line
 from broker.room import is_sound
@@ -25,7 +26,6 @@ from wire.messages import (
     Have,
     Keep,
     LinkAsk,
-    LinkAt,
     Message,
     NameRequest,
     Outdated,
@@ -40,11 +40,10 @@ from wire.messages import (
     Withdraw,
 )
 from wire.names import LinkId
-from wire.step import CloseLink, Command, LinkKind, OpenLink, Send, StartTimer, StopTimer
+from wire.step import CloseLink, Command, Send, StartTimer, StopTimer
 
 SILENCE = "copy.silence"
 POLL = "copy.poll"
-CANDIDATE = "copy.candidate"
 _UNSOUND = "no room was ever in such a state"
 
 
@@ -56,14 +55,6 @@ class Phase(enum.Enum):
     ASKED = "asked"
     FOLLOWING = "following"
     PROMISED = "promised"
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A link that was asked for; what comes over it decides whether it counts."""
-
-    line: Line
-    route: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +99,8 @@ class TakeRoom:
 
     record: Record
     sealed: Sealed
-    line: Line | None  # to whoever led; None: it is broken
+    source: ServerInfo  # who led
+    line: Line | None  # to it; None: it is broken
     pause_ms: int
 
 
@@ -145,10 +137,9 @@ class Copy:
         self.expecting = False  # clients come to us ahead
         self._service = service
         self._server_id = server_id
-        self._new_link = new_link
         self._ask = ask
         self._asks_first = asks_first
-        self._candidate: _Candidate | None = None
+        self._candidates = Candidates(new_link)
         self._line: Line | None = None
         self._broken = False  # the line is, but what was promised over it still holds
         self._number = 0
@@ -167,7 +158,7 @@ class Copy:
 
     def owns(self, link: LinkId) -> bool:
         """Is this one of our links?"""
-        return any(link == line.link for line in (self._line, self._candidate and self._candidate.line) if line)
+        return (self._line is not None and link == self._line.link) or self._candidates.line(link) is not None
 
     def hold(
         self, history: History, committed: int, state: RoomState | None, epoch: int, *, is_whole: bool = True
@@ -219,9 +210,13 @@ class Copy:
         self._told = safe
         return [Send(self._line.link, Have(self._line.pair, self.epoch, safe))]
 
+    def give_up_candidates(self) -> list[Command]:
+        """Nobody is to lead us, of all who have asked."""
+        return self._candidates.drop_all()
+
     def decline(self, why: str) -> list[Command]:
         """Tell the leader that we shall not follow it any longer; it will let go of us."""
-        dropped = self._drop_candidate()
+        dropped = self.give_up_candidates()
         if self._line is None:
             return dropped
         return [*dropped, Send(self._line.link, Decline(self._line.pair, why[: limits.MESSAGE_CHARS_MAX]))]
@@ -230,25 +225,18 @@ class Copy:
 
     def asked(self, ask: LinkAsk, route: bytes) -> list[Command]:
         """Somebody asks for a link of its own; nothing that is going on is given up for it yet."""
-        commands = self._drop_candidate()
-        line = Line(self._new_link(), ask.pair, ask.source)
-        self._candidate = _Candidate(line, route)
-        opened = OpenLink(line.link, LinkKind.COPY_BIND, key=ask.source.key)
-        return [*commands, opened, StartTimer(CANDIDATE, limits.HANDOVER_STEP_MS)]
+        return self._candidates.ask(ask, route)
 
     def bound(self, link: LinkId, endpoints: tuple[str, ...], room: LinkId) -> list[Command]:
-        """Our end of a candidate stands: tell the other one where."""
-        candidate = self._candidate
-        if candidate is None or link != candidate.line.link:
-            return []
-        return [Send(room, LinkAt(candidate.line.pair, endpoints), candidate.route)]
+        """Our end of a link stands."""
+        return self._candidates.bound(link, endpoints, room)
 
     def received(self, link: LinkId, message: Message, known: Record | None, safe: int, now_ms: int) -> Result:
         """A message on one of our links. `known` is the newest record known, `safe` what we have for good."""
-        candidate, line = self._candidate, self._line
-        if candidate is not None and link == candidate.line.link:
-            if isinstance(message, Follow) and message.pair == candidate.line.pair:
-                return self._led(candidate.line, message, known, safe, now_ms)
+        candidate, line = self._candidates.line(link), self._line
+        if candidate is not None:
+            if isinstance(message, Follow) and message.pair == candidate.pair:
+                return self._led(candidate, message, known, safe, now_ms)
             return [], []
         if line is None or link != line.link or getattr(message, "pair", None) != line.pair:
             return [], []
@@ -282,16 +270,16 @@ class Copy:
 
     def link_down(self, link: LinkId, why: str) -> Result:
         """A connection of ours broke."""
-        if self._candidate is not None and link == self._candidate.line.link:
-            return self._drop_candidate(), []
+        if self._candidates.line(link) is not None:
+            return self._candidates.drop(link), []
         if self._line is None or link != self._line.link:
             return [], []
         return self._lose_leader(why)
 
     def timer(self, name: str, now_ms: int) -> Result:
         """A timer of ours has run out."""
-        if name == CANDIDATE:
-            return self._drop_candidate(), []
+        if name.startswith(CANDIDATE):
+            return self._candidates.timer(name), []
         if name == POLL and self.phase is Phase.PROMISED:
             return self._ask(Resolve(0, limits.PROTOCOL, self._service), limits.DNS_DEADLINE_MS), []
         if name == SILENCE and self._line is not None:
@@ -320,12 +308,12 @@ class Copy:
 
     def judge(self, record: Record, now_ms: int) -> Result:
         """What a record of zdns says about the room that is sealed for us."""
-        sealed = self._sealed
-        if self.phase is not Phase.PROMISED or sealed is None:
+        sealed, source = self._sealed, self.leader
+        if self.phase is not Phase.PROMISED or sealed is None or source is None:
             return [], []
         if record.epoch == self.epoch + 1 and record.active.id == self._server_id:
             commands, line = self.hand_line_on()
-            return commands, [TakeRoom(record, sealed, line, now_ms - self._sealed_at_ms)]
+            return commands, [TakeRoom(record, sealed, source, line, now_ms - self._sealed_at_ms)]
         if (record.epoch, record.version) > (self.epoch, sealed.version):
             # That transfer can never be granted any more.
             return self._called_off()
@@ -336,18 +324,17 @@ class Copy:
     def _led(self, line: Line, follow: Follow, known: Record | None, safe: int, now_ms: int) -> Result:
         """Somebody means to lead us."""
         record = follow.record
-        is_candidate = self._candidate is not None and self._candidate.line is line
+        is_candidate = self._candidates.line(line.link) is not None
         if known is not None and record.epoch < known.epoch:
             refused: list[Command] = [Send(line.link, Outdated(line.pair, known))]
-            return [*refused, *(self._drop_candidate() if is_candidate else [])], []
+            return [*refused, *self._candidates.drop(line.link)], []
         why = self._objection(line, follow)
         if why:
             refused = [Send(line.link, Decline(line.pair, why))]
-            return [*refused, *(self._drop_candidate() if is_candidate else [])], []
+            return [*refused, *self._candidates.drop(line.link)], []
         commands, verdicts = self._called_off()
         if is_candidate:
-            self._candidate = None
-            commands += [*self.leave_leader(), StopTimer(CANDIDATE)]
+            commands += [*self.leave_leader(), *self._candidates.take(line.link)]
         verdicts.append(Told(record))
         if self.history is None or self.history.log != record.log:
             self.history, self.committed, self.state, self.is_whole = History(record.log), 0, None, False
@@ -462,7 +449,3 @@ class Copy:
         declined = self.decline(why)
         commands, verdicts = self._lose_leader(why)
         return [*declined, *commands], verdicts
-
-    def _drop_candidate(self) -> list[Command]:
-        candidate, self._candidate = self._candidate, None
-        return [] if candidate is None else [CloseLink(candidate.line.link, linger_ms=100), StopTimer(CANDIDATE)]

@@ -28,6 +28,7 @@ from broker.stored import (
     StoreWritten,
     WriteStore,
 )
+from wire.errors import InvariantViolated
 from wire.messages import Record, RoomState
 from wire.step import Command, Report
 
@@ -162,6 +163,8 @@ class Keeper:
             self._cut = None
         while self._handed < history.head:
             count, block = history.block(self._handed + 1, history.head)
+            if not count:
+                raise InvariantViolated(f"entry {self._handed + 1} has gone from memory before the disk had it")
             changes.append(Append(self._handed + 1, count, block))
             self._handed += count
         if notes is not None and notes != self._notes:

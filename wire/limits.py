@@ -120,6 +120,7 @@ WINDOW_BYTES = 1 * MIB  # sent to a follower and not yet answered: four blocks
 WINDOW_BLOCKS = 64
 LINK_STEP_MS = 3_000  # without progress: a standby that was asked to follow is left out for a while
 RECRUIT_MS = 500  # between two questions for a standby that could follow; whoever failed is left out so long
+CANDIDATES_MAX = 8  # links to a standby that were asked for and not yet spoken over, one for each who asks
 RUNS_MAX = 64  # epochs a follower tells of; what is uncommitted is of very few
 TAIL_BYTES_MAX = 16 * MIB  # of a history on disk: what stays in memory, for followers and newcomers
 TAIL_ENTRIES_MIN = 4_096  # stays in memory whatever its size: what may be cut off is always among them

@@ -535,7 +535,7 @@ class ServerBench(Bench):
     def links_pair(self, link: LinkId) -> str:
         """The pair of a link between servers."""
         core = self.core
-        lines = [core._copy._line, core._copy._candidate.line if core._copy._candidate else None]
+        lines = [core._copy._line, core._copy._candidates.line(link)]
         known = [*(line for line in lines if line), *core._replication._followers.values()]
         return next((one.pair for one in known if one.link == link), "none")
 

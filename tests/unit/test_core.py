@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import msgspec
+import pytest
 
 from broker.core import ServerCore
 from broker.keeper import read_notes
@@ -451,7 +452,7 @@ def test_it_binds_a_link_follows_and_says_what_it_has() -> None:
     bo = Other(half)
     assert bo.links() == [
         OpenLink(LinkId("copy-1"), LinkKind.COPY_BIND),
-        StartTimer("copy.candidate", limits.HANDOVER_STEP_MS),
+        StartTimer("copy.candidate.copy-1", limits.HANDOVER_STEP_MS),
         Send(ROOM, LinkAt("b-p1", ("tcp://ana:9",)), b"bo"),
     ]
     commands = bo.leads(record(1, 1, BO), head=2)
@@ -840,6 +841,27 @@ def test_what_was_promised_is_kept_though_the_source_dies_until_zdns_says_who_se
     assert Serving(2) in reports(commands)
     assert half.record is not None
     assert half.record.epoch == granted.epoch
+
+
+@pytest.mark.parametrize("timer", ["copy.poll", "tenure.renew"])
+def test_whoever_hears_first_of_the_grant_names_the_source_and_not_itself(timer: str) -> None:
+    half, _, both = promised()
+    half.grant(later(both, ANA, BO))
+    commands = half.timer(timer, limits.TAKE_OVER_POLL_MS)
+    assert Serving(2) in reports(commands)
+    (move,) = status(half).moves
+    assert (move.source, move.target, move.reason) == ("bo", "ana", "handover")
+
+
+def test_whoever_serves_gives_up_the_links_that_others_have_asked_for_to_lead_it() -> None:
+    half, bo, both = promised()
+    cy = Other(half, CY)
+    cy.links("c-p1")
+    commands = bo.says(TakeOver(bo.pair, half.grant(later(both, ANA, BO))))
+    assert Serving(2) in reports(commands)
+    assert [command.link for command in commands if isinstance(command, CloseLink)] == [cy.link]
+    assert cy.leads(record(9, 99, CY)) == []
+    assert half.core.room is not None
 
 
 def test_a_record_that_makes_the_transfer_impossible_ends_the_promise() -> None:

@@ -209,6 +209,23 @@ def test_who_leads_in_an_epoch_that_is_new_to_us_is_followed_as_soon_as_zdns_say
     assert half.record == now
 
 
+def test_whoever_lies_that_it_leads_keeps_nobody_from_leading() -> None:
+    was = record(4, 9, BO)
+    half = ClosedHalf(STANDBY, registry=new_registry(was))
+    cy, eve = Other(half, CY), Other(half, server("eve"))
+    cy.links("c-p1")
+    eve.links("e-p1")
+    now = half.grant(later(was, CY, BO))
+    half.silent = True
+    (asked,) = sent(cy.leads(now), Renew)
+    eve.leads(record(6, 99, server("eve")))
+    eve.links("e-p2")
+    eve.leads(record(6, 99, server("eve")))
+    commands = half.dns_answers(asked)
+    assert sent(commands, Following) == [Following("c-p1", 0, 0, (), 0)]
+    assert half.record == now
+
+
 def test_what_a_leader_tells_of_later_epochs_is_not_believed() -> None:
     real = record(4, 9, BO)
     half = ClosedHalf(STANDBY, registry=new_registry(real))

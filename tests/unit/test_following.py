@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.candidates import CANDIDATE
 from broker.following import (
-    CANDIDATE,
     POLL,
     SILENCE,
     Began,
@@ -80,6 +80,10 @@ GRANTED = record(EPOCH + 1, VERSION + 1, BO, ANA)
 ROOM = LinkId("room")
 LINGER_MS = limits.STOP_MS // 4
 OTHER_STATE = RoomState((), 9, 2, False, 30_000, ())
+
+
+def timer_of(link: LinkId) -> str:
+    return f"{CANDIDATE}.{link}"
 
 
 class Bench:
@@ -189,7 +193,7 @@ class Bench:
 def test_the_whole_way_in_its_order() -> None:
     bench = Bench().linked()
     link = bench.link
-    assert bench.commands == [OpenLink(link, LinkKind.COPY_BIND), StartTimer(CANDIDATE, limits.HANDOVER_STEP_MS)]
+    assert bench.commands == [OpenLink(link, LinkKind.COPY_BIND), StartTimer(timer_of(link), limits.HANDOVER_STEP_MS)]
     assert bench.copy.owns(link)
     bench.note(bench.copy.bound(link, ("tcp://bo:9",), ROOM))
     assert bench.commands == [Send(ROOM, LinkAt("pair-1", ("tcp://bo:9",)), b"route")]
@@ -198,7 +202,7 @@ def test_the_whole_way_in_its_order() -> None:
     assert bench.commands == [
         StopTimer(SILENCE),
         StopTimer(POLL),
-        StopTimer(CANDIDATE),
+        StopTimer(timer_of(link)),
         Send(link, Following("pair-1", 0, 0, (), 0)),
         StartTimer(SILENCE, limits.LEADER_SILENT_MS),
     ]
@@ -241,7 +245,7 @@ def test_nobody_is_followed_in_an_older_epoch_than_is_known(known: Record) -> No
     assert bench.commands == [
         Send(bench.link, Outdated("pair-1", known)),
         CloseLink(bench.link, linger_ms=100),
-        StopTimer(CANDIDATE),
+        StopTimer(timer_of(bench.link)),
     ]
     assert (bench.copy.phase, bench.copy.links_count, bench.copy.epoch) == (Phase.IDLE, 0, 3)
     assert is_same(bench.history, history_of((2, 3)))
@@ -271,7 +275,7 @@ def test_an_older_link_of_the_same_leader_does_not_replace_a_newer_one(phase: Ph
     assert bench.commands == [
         Send(bench.link, Decline("pair-2", "this server follows already")),
         CloseLink(bench.link, linger_ms=100),
-        StopTimer(CANDIDATE),
+        StopTimer(timer_of(bench.link)),
     ]
     assert bench.copy.phase is phase
     assert bench.copy.owns(link)
@@ -388,19 +392,19 @@ def test_for_a_link_over_which_nobody_has_spoken_nothing_is_given_up(phase: Phas
     old, links = bench.link, bench.copy.links_count
     bench.linked("pair-2", CY)
     assert closed(bench.commands) == []
-    assert bench.note(bench.copy.timer(CANDIDATE, 5_000)) == []
-    assert bench.commands == [CloseLink(bench.link, linger_ms=100), StopTimer(CANDIDATE)]
+    assert bench.note(bench.copy.timer(timer_of(bench.link), 5_000)) == []
+    assert bench.commands == [CloseLink(bench.link, linger_ms=100), StopTimer(timer_of(bench.link))]
     assert (bench.copy.phase, bench.copy.links_count) == (phase, links)
     assert bench.copy.owns(old) is (phase is not Phase.IDLE)
-    assert bench.note(bench.copy.timer(CANDIDATE, 5_000)) == []
+    assert bench.note(bench.copy.timer(timer_of(bench.link), 5_000)) == []
     assert bench.commands == []
 
 
-def test_the_next_one_who_asks_and_a_broken_link_end_a_candidate_too() -> None:
+def test_one_who_asks_again_and_a_broken_link_end_a_candidate_too() -> None:
     bench = Bench().linked()
     first = bench.link
-    bench.linked("pair-2", CY)
-    assert bench.commands[:2] == [CloseLink(first, linger_ms=100), StopTimer(CANDIDATE)]
+    bench.linked("pair-2")
+    assert bench.commands[:2] == [CloseLink(first, linger_ms=100), StopTimer(timer_of(first))]
     assert bench.down() == []
     assert closed(bench.commands) == [bench.link]
     assert not bench.copy.owns(bench.link)
@@ -982,7 +986,7 @@ def test_every_phase_survives_links_timers_and_answers_that_mean_nothing(phase: 
     replies: list[DnsReply] = [Refused(0, RefusalCode.MALFORMED, "")]
     for result in (
         bench.copy.link_down(LinkId("copy-0"), "gone"),
-        bench.copy.timer(CANDIDATE, 0),
+        bench.copy.timer(timer_of(LinkId("copy-0")), 0),
         bench.copy.timer("copy.unknown", 10**6),
         bench.copy.judge(record(EPOCH, VERSION, ANA, DEE), 0),
     ):

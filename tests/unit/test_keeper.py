@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.digest import SPAN_ENTRIES
 from broker.history import History
 from broker.keeper import Keeper, Notes, Phase, read_notes
 from broker.stored import (
@@ -28,7 +29,8 @@ from broker.stored import (
 )
 from tests.support.histories import LOG
 from tests.support.replicas import ANA, BO, STATE, grow, history_of, orders, record, restored_of
-from wire import codec
+from wire import codec, limits
+from wire.errors import InvariantViolated
 from wire.messages import Ping
 from wire.names import LinkId
 from wire.step import Command, Send
@@ -176,6 +178,16 @@ def test_more_than_one_block_is_written_in_several_changes_of_one_write() -> Non
 def cut(bench: Bench, after: int) -> None:
     bench.history.cut(after)
     bench.keeper.cut(after)
+
+
+def test_what_has_gone_from_memory_too_early_is_said_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(entries=3 * SPAN_ENTRIES).begun()
+    monkeypatch.setattr(limits, "TAIL_BYTES_MAX", 0)
+    monkeypatch.setattr(limits, "TAIL_ENTRIES_MIN", 0)
+    bench.history.forget_below(2 * SPAN_ENTRIES)
+    assert bench.history.first > 1
+    with pytest.raises(InvariantViolated, match="entry 1 has gone"):
+        bench.keep()
 
 
 def test_what_is_cut_off_while_its_write_is_out_does_not_come_back_as_safe() -> None:
