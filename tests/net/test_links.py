@@ -286,7 +286,7 @@ async def test_a_slow_reader_blocks_nobody() -> None:
         sent = dict(SPECS[LinkKind.FEED_BIND].options)[zmq.SNDHWM] + 2_000
         for number in range(sent):
             server.send("feed", Published(epoch=1, first=number, count=1, block=block))
-            # This one keeps up. Both share a loop, so it must be given its turns: one far behind is dropped from as well.
+            # This one keeps up. Both share a loop, so it must be given its turns: one far behind misses some as well.
             await client.until(lambda number=number: len(client.told) > number - 50)  # type: ignore[misc]  # bound for the loop
         server.send("feed", Heartbeat(9, 9, 9, True, -1))
         await client.until(lambda: len(client.told) > sent)

@@ -113,6 +113,7 @@ class Checkers:
         self._seqs: dict[tuple[str, PostId], int] = {}  # log, post -> as which seq it was published
         self._acked: dict[tuple[str, int], PostId] = {}
         self._acked_as: dict[tuple[str, PostId], int] = {}
+        self._texts: dict[PostId, str] = {}  # what their authors had typed, of posts that they were told are posted
         self._speakers: dict[str, tuple[str, str]] = {}  # client node -> peer, session
         self._in_flight: dict[str, list[int]] = {}  # client node -> highest counter sent, highest acknowledged
         self._whispers: dict[str, str] = {}  # id -> text of the private texts that were shown to their receivers
@@ -375,6 +376,7 @@ class Checkers:
             if known != entry:
                 raise Broken(f"{sender} publishes seq {entry.seq} as {_post(entry)}; it was {_post(known)}")
             if known is entry:
+                self._check_text(entry)
                 post = (entry.author, entry.session, entry.counter)
                 self._check_acked(key, post)
                 if self._seqs.setdefault((term.log, post), entry.seq) != entry.seq:
@@ -392,6 +394,7 @@ class Checkers:
             known = self._entries.setdefault((log, entry.seq), entry)
             if known != entry:
                 raise Broken(f"{sender} lets seq {entry.seq} be fetched as {_post(entry)}; it was {_post(known)}")
+            self._check_text(entry)
             self._check_acked((log, entry.seq), (entry.author, entry.session, entry.counter))
 
     def _epoch_of(self, sender: str) -> int:
@@ -417,6 +420,11 @@ class Checkers:
             self._acked[key] = post
             if is_new:
                 self._commits(sender, log, epoch, key)
+
+    def _check_text(self, entry: Entry) -> None:
+        text = self._texts.get((entry.author, entry.session, entry.counter), entry.text)
+        if text != entry.text:
+            raise Broken(f"{_post(entry)} is {entry.text!r}, and its author had typed {text!r}")
 
     def _check_acked(self, key: tuple[str, int], post: PostId) -> None:
         if self._acked.get(key, post) != post:
@@ -539,11 +547,15 @@ class Checkers:
         if not in_turn and (counter != 1 or session == view.posted_last[0]):  # another history, another session
             raise Broken(f"{view.node} is told of post {post_id} after {view.posted_last}")
         view.posted_last = (session, counter)
-        if not any(self._acked.get((log, seq)) == (peer, session, counter) for log in self._granted):
+        logs = [log for log in self._granted if self._acked.get((log, seq)) == (peer, session, counter)]
+        if not logs:
             raise Broken(f"{view.node} is told that {post_id} is seq {seq}, which no server has said")
         if tag not in view.unanswered:
             raise Broken(f"{view.node} is told of {tag!r} again, or never said it")
-        del view.unanswered[str(tag)]
+        self._texts[peer, session, counter] = view.unanswered.pop(str(tag))
+        for log in logs:
+            if (entry := self._entries.get((log, seq))) is not None:
+                self._check_text(entry)
         view.posted[post_id] = seq
 
     def _private(self, view: View, private: notices.Private) -> None:

@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("first", metavar="FROM", type=int, help="the first seed")
     parser.add_argument("last", metavar="TO", type=int, nargs="?", help="the last seed; default: FROM alone")
     parser.add_argument("--closed", action="store_true", help="on a network where everybody has keys")
+    parser.add_argument("--intruder", action="store_true", help="on such a one, with somebody in it who lies")
     parser.add_argument("--jobs", type=int, default=1, help="processes to play in")
     parser.add_argument("--trace", action="store_true", help="show the whole trace of each run")
     parser.add_argument("--quiet", action="store_true", help="a line for each hundred seeds, not for each")
@@ -95,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     last = options.first if options.last is None else options.last
     summary = Summary()
-    for verdict in _verdicts(range(options.first, last + 1), options.jobs, closed=options.closed):
+    for verdict in _verdicts(options, range(options.first, last + 1)):
         summary.add(verdict)
         if not options.json:
             _show(verdict, summary, options)
@@ -115,12 +116,12 @@ def _show(verdict: Verdict, summary: Summary, options: argparse.Namespace) -> No
     elif verdict.problem:
         print("\n".join(verdict.trace[-TRACE_LINES:]))
     if verdict.problem:
-        closed = " --closed" if options.closed else ""
-        print(f"reproduce with: scripts/sim {verdict.seed}{closed} --trace", flush=True)
+        kind = " --intruder" if options.intruder else " --closed" if options.closed else ""
+        print(f"reproduce with: scripts/sim {verdict.seed}{kind} --trace", flush=True)
 
 
-def _verdicts(seeds: range, jobs: int, *, closed: bool) -> Iterator[Verdict]:
-    playing = partial(play, closed=closed)
+def _verdicts(options: argparse.Namespace, seeds: range) -> Iterator[Verdict]:
+    playing, jobs = partial(play, closed=options.closed, intruder=options.intruder), options.jobs
     if jobs <= 1:
         yield from map(playing, seeds)
         return

@@ -329,6 +329,7 @@ class ZdnsNode:
         on_saved: Callable[[Record, bool], None],
         on_started: Callable[[dict[str, Record]], None] = lambda _: None,
         make_registry: Callable[..., Registry] = Registry,
+        make_door: Callable[[House | None], Doorkeeper] = Doorkeeper,
         lease_ms: int = limits.LEASE_MS,
         house: House | None = None,
     ) -> None:
@@ -346,11 +347,11 @@ class ZdnsNode:
         self.registry: Registry
         self._world, self._network = world, network
         self._on_saved, self._on_started = on_saved, on_started
-        self._make_registry = make_registry
+        self._make_registry, self._make_door = make_registry, make_door
         self._lease_ms = lease_ms
         self._disk: dict[str, Record] = {}
         self._saving: _Saved | None = None
-        self._door = Doorkeeper(house)
+        self._door = make_door(house)
         self._requests: deque[tuple[Any, bytes]] = deque()  # NameRequests
         self._stopped_at_ms = 0
         self._backlog: list[Any] = []
@@ -372,7 +373,7 @@ class ZdnsNode:
         records = [self._disk[service] for service in sorted(self._disk)]
         rng = Random(self._world.random.getrandbits(64))
         grace_ms = self.first_grace_ms if self.incarnation == 1 else limits.GRACE_MS
-        self._door = Doorkeeper(self.house)
+        self._door = self._make_door(self.house)
         more = {} if self.house is None else {"seals": self._door}
         now_ms = self._world.now_ms
         self.registry = self._make_registry(records, self._lease_ms, now_ms, rng=rng, grace_ms=grace_ms, **more)

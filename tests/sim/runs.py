@@ -43,11 +43,14 @@ class Verdict:
         )
 
 
-def play(seed: int, make: Make | None = None, *, closed: bool = False) -> Verdict:
-    """Play the run of `seed`, with the real cores or with those of `make`, on an open network or a closed one."""
+def play(seed: int, make: Make | None = None, *, closed: bool = False, intruder: bool = False) -> Verdict:
+    """Play the run of `seed`, with the real cores or with those of `make`, on an open network or a closed one.
+
+    `intruder`: on a closed one, with somebody in it who lies.
+    """
     with small_limits():
         fate = Fate(seed)
-        town = Town(seed, make, min_n=fate.plan.min_n, term_ms=fate.plan.term_ms, closed=closed)
+        town = Town(seed, make, min_n=fate.plan.min_n, term_ms=fate.plan.term_ms, closed=closed, intruder=intruder)
         try:
             fate.begin(town)
             town.world.run(fate.plan.stage_ms)
@@ -94,6 +97,8 @@ def recover(town: Town, fate: Fate) -> None:
             town.bring_back(name)
     settle(town, HEALED_WITHIN_MS)
     encore(town)
+    if town.intruder is not None:
+        town.intruder.kill()  # or it would be among the members, under whatever name it likes
     if fate.random.random() < 0.3:
         check_members(town)
 

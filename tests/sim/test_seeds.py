@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from broker.admission import Admission
 from broker.core import ServerCore
 from broker.following import Copy, Phase, Result
 from broker.replication import Replication
@@ -21,13 +22,30 @@ from tests.sim.fate import Fate
 from tests.sim.runs import Verdict, play
 from tests.sim.town import Make
 from wire import codec
-from wire.messages import Acked, Append, ClaimKind, Have, Keep, Message, Posts, Record, ServerInfo
+from wire.messages import (
+    Acked,
+    Admit,
+    Append,
+    ClaimKind,
+    DnsReply,
+    DnsRequest,
+    Follow,
+    Have,
+    Hello,
+    Keep,
+    Message,
+    Posts,
+    Record,
+    ServerInfo,
+)
 from wire.names import LinkId
 from wire.step import CloseLink, Command, Event, Received, Send
+from zdns.door import Doorkeeper
 from zdns.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS_COUNT = 100
+LIED_TO_COUNT = 50
 BATCH = 25
 # On a closed network. 604: killed before it had written anything, the first server did not know that it had all.
 # 2624: whoever was to take over was let go of, and nobody told the handover.
@@ -46,7 +64,7 @@ def read_seeds() -> list[int]:
 def explain(verdict: Verdict) -> str:
     """A failed run, with the end of its trace and how to see the rest."""
     trace = "\n".join(verdict.trace[-TRACE_LINES:])
-    return f"{verdict}\n{trace}\nreproduce with: scripts/sim {verdict.seed} --trace"
+    return f"{verdict}\n{trace}\nreproduce with: scripts/sim {verdict.seed} --trace (and --closed, or --intruder)"
 
 
 @pytest.mark.parametrize("first", range(1, SEEDS_COUNT + 1, BATCH))
@@ -61,6 +79,14 @@ def test_all_promises_hold_in_each_run(first: int) -> None:
 @pytest.mark.parametrize("first", range(1, SEEDS_COUNT + 1, BATCH))
 def test_all_promises_hold_on_a_closed_network(first: int) -> None:
     verdicts = [play(seed, closed=True) for seed in (*range(first, first + BATCH), *CLOSED_FAILED_ONCE)]
+    failed = [verdict for verdict in verdicts if verdict.problem]
+    assert not failed, explain(failed[0])
+    assert sum(verdict.epochs for verdict in verdicts) > BATCH, "hardly any handover was played"
+
+
+@pytest.mark.parametrize("first", range(1, LIED_TO_COUNT + 1, BATCH))
+def test_all_promises_hold_whatever_a_member_says(first: int) -> None:
+    verdicts = [play(seed, intruder=True) for seed in range(first, first + BATCH)]
     failed = [verdict for verdict in verdicts if verdict.problem]
     assert not failed, explain(failed[0])
     assert sum(verdict.epochs for verdict in verdicts) > BATCH, "hardly any handover was played"
@@ -319,9 +345,57 @@ BUGS = {
 }
 
 
+class GullibleServer(ServerCore):
+    """Follows whoever says that it leads."""
+
+    def _is_known_to_lead(self, follow: Follow) -> bool:
+        return follow is not None
+
+
+class OpenServer(ServerCore):
+    """Lets everybody speak for everybody."""
+
+    def __init__(self, options: ServerOptions, restored: Restored | None = None) -> None:
+        super().__init__(options, restored)
+        self._admission.__class__ = CarelessAdmission
+
+
+class CarelessAdmission(Admission):
+    """Has seen one permit, and has seen them all; and keeps from the room who is who."""
+
+    def key_of(self, route: bytes) -> str:
+        return "" if route else super().key_of(route)
+
+    def judge(self, message: Message, route: bytes, key: str) -> Message | None:
+        if isinstance(message, Hello):
+            self._let_in(route, key)
+        return None
+
+
+class OpenDoor(Doorkeeper):
+    """A zdns at which everybody asks for everybody."""
+
+    def judge(self, request: DnsRequest, key: str) -> DnsReply | None:
+        return super().judge(request, key) if isinstance(request, Admit) else None
+
+
+BELIEVERS = {
+    "follows whoever says that it leads": (Make(server=GullibleServer), 52),
+    "lets everybody speak for everybody": (Make(server=OpenServer), 2),
+    "zdns lets everybody ask for everybody": (Make(door=OpenDoor), 9),
+}  # each with a seed that has told it from the real thing
+
+
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_caught(bug: str) -> None:
     planted = BUGS[bug]
     seeds = (*planted.seeds, *(seed for seed in MUTANT_SEEDS if Fate(seed).plan.theme == planted.theme))
     caught = (seed for seed in seeds if play(seed, planted.make).problem.startswith(("Broken", "CoreFailed")))
     assert any(not play(seed).problem for seed in islice(caught, 3)), "no seed tells the bug from the real thing"
+
+
+@pytest.mark.parametrize("bug", BELIEVERS)
+def test_one_who_believes_too_much_is_caught(bug: str) -> None:
+    make, known_seed = BELIEVERS[bug]
+    caught = (seed for seed in (known_seed, *MUTANT_SEEDS) if play(seed, make, intruder=True).problem)
+    assert any(not play(seed, intruder=True).problem for seed in islice(caught, 3)), "no lie is believed that does harm"

@@ -16,15 +16,17 @@ from peer import intents, notices
 from peer.engine import Engine, EngineOptions
 from tests.sim.checkers import Broken, Checkers
 from tests.sim.disks import Disk, Shelf, Store
+from tests.sim.intruder import INTRUDER, Intruder
 from tests.sim.network import Network, machine_of
 from tests.sim.nodes import HOUSE, ZDNS, ZDNS_ENDPOINT, Clock, CoreNode, Node, State, ZdnsNode
 from tests.sim.world import World
 from wire import codec, identity, limits
 from wire.exits import EXIT_UNAVAILABLE
 from wire.identity import KEY_CHARS, Credentials, KeyPair
-from wire.messages import Entry, Message, Published, Record, Sealed
+from wire.messages import Entry, Message, Published, Record, Refused, Sealed
 from wire.names import ServerId
 from wire.step import Asked, Core, Stopping
+from zdns.door import Doorkeeper, House
 from zdns.registry import Registry
 
 SERVICE = "tea"
@@ -65,6 +67,7 @@ class Make:
     server: Callable[[ServerOptions, Restored | None], Core] = ServerCore
     client: Callable[[EngineOptions], Core] = Engine
     registry: Callable[..., Registry] = Registry
+    door: Callable[[House | None], Doorkeeper] = Doorkeeper
 
 
 @dataclass
@@ -116,9 +119,17 @@ class Town:
     """The nodes of one run. Hosts are named; nodes are called after them: "ana", and "ana.s1" for its first server."""
 
     def __init__(
-        self, seed: int, make: Make | None = None, *, min_n: int = 0, term_ms: int = 0, closed: bool = False
+        self,
+        seed: int,
+        make: Make | None = None,
+        *,
+        min_n: int = 0,
+        term_ms: int = 0,
+        closed: bool = False,
+        intruder: bool = False,
     ) -> None:
-        """`closed`: everybody has keys, and must be let in."""
+        """`closed`: everybody has keys, and must be let in. `intruder`: and one of them lies."""
+        closed = closed or intruder
         self.closed = closed
         self.world = World(seed)
         self.faults: Counter[str] = Counter()  # what has befallen them, by kind
@@ -138,8 +149,8 @@ class Town:
         self._calm_since_ms = 0
         self._memories: dict[str, list[History]] = {}  # server id -> what it had in memory at each death
         self.network = Network(self.world, self._deliver, self._is_stopped, self._key_of)
-        self.network.on_sent += [self.checkers.sent, self._sent]
-        self.network.on_arrived += [self.checkers.arrived, self._arrived]
+        self.network.on_sent.append(self._sent)
+        self.network.on_arrived.append(self._arrived)
         self.world.join("fate", self._befall)
         self.world.after_step.append(self._after_step)
         self.zdns = ZdnsNode(
@@ -148,9 +159,16 @@ class Town:
             on_saved=self.checkers.saved,
             on_started=self.checkers.zdns_started,
             make_registry=self._make.registry,
+            make_door=self._make.door,
             house=HOUSE if closed else None,
         )
         self.nodes[ZDNS] = self.zdns
+        self.intruder: Intruder | None = None
+        if intruder:
+            self.intruder = Intruder(self.world, self.network, self._key_of(INTRUDER), SERVICE)
+            self.nodes[INTRUDER] = self.intruder
+            self.network.garbled_ends_the_run = False
+            self.intruder.start()
 
     def _key_of(self, node: str) -> str:
         """The public key of whoever runs a node."""
@@ -607,6 +625,9 @@ class Town:
         return node in self.nodes and self.nodes[node].state is State.STOPPED
 
     def _sent(self, sender: str, receiver: str, message: Message) -> None:
+        if sender == INTRUDER or (receiver == INTRUDER and isinstance(message, Refused)):
+            return  # nothing is promised about what it says, or about what it is told of that
+        self.checkers.sent(sender, receiver, message)
         if isinstance(message, Sealed):
             self._sealed[sender] = message.head
         elif isinstance(message, Published) and sender in self._sealed:
@@ -624,9 +645,14 @@ class Town:
         return node.core._source.is_seal_sent
 
     def _arrived(self, sender: str, receiver: str, message: Message) -> None:
+        if INTRUDER in (sender, receiver):
+            return
+        self.checkers.arrived(sender, receiver, message)
         self._pull(sender, receiver, message, handled=True)
 
     def _pull(self, sender: str, receiver: str, message: Message, *, handled: bool) -> None:
+        if receiver == INTRUDER:
+            return  # there are moments enough between the others
         for trigger in self.triggers:
             if trigger.handled is handled and type(message) is trigger.kind:
                 if trigger.skip > 0:
