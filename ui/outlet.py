@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 from runtime import clock
 
-WAIT_MS = 1_000  # chosen: before the terminal is given back; one that reads takes a screen in a few
+# Before the terminal is given back. Chosen: one that reads takes a screen in a few milliseconds, unless its machine is
+# very busy; one that takes nothing at all is not waited for.
+STALL_MS = 2_000
+WAIT_MS = 10_000
 _CHUNK_BYTES = 65_536  # more than any terminal takes at once
 
 
@@ -57,15 +60,18 @@ class Outlet:
             asyncio.get_running_loop().add_writer(self._descriptor, self._writable)
             self._is_watched = True
 
-    def drain(self, wait_ms: int = WAIT_MS) -> None:
-        """Wait until all has gone out, for so long; what has not by then, never does."""
-        deadline_ms = clock.monotonic_ms() + wait_ms
+    def drain(self, stall_ms: int = STALL_MS, wait_ms: int = WAIT_MS) -> None:
+        """Wait until all has gone out, for `wait_ms`, and for `stall_ms` while nothing does; the rest never does."""
+        now_ms = clock.monotonic_ms()
+        end_ms, stalled_ms, left = now_ms + wait_ms, now_ms + stall_ms, len(self._kept)
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         with contextlib.suppress(OSError):  # a terminal that is gone
-            while self._kept and (left_ms := deadline_ms - clock.monotonic_ms()) > 0:
+            while self._kept and (left_ms := min(end_ms, stalled_ms) - clock.monotonic_ms()) > 0:
                 poll.poll(left_ms)
                 self._send()
+                if len(self._kept) < left:
+                    left, stalled_ms = len(self._kept), clock.monotonic_ms() + stall_ms
         self._kept.clear()
         self._unwatch()
 

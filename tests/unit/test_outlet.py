@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import select
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -79,12 +80,13 @@ def test_what_is_not_taken_goes_out_when_somebody_reads(reader: Reader) -> None:
     assert reader.errors == []
 
 
-def test_before_it_ends_it_is_waited_for_so_long_and_no_longer(reader: Reader) -> None:
+@pytest.mark.parametrize("limit", ["wait_ms", "stall_ms"])
+def test_before_it_ends_it_is_waited_for_so_long_and_no_longer(reader: Reader, limit: str) -> None:
     async def work() -> None:
         outlet = reader.outlet()
         outlet.write(SCREEN)
         outlet.flush()
-        outlet.drain(wait_ms=1)
+        outlet.drain(**{limit: 1})
         assert outlet.is_free, "given up"
         taken = reader.read()
         assert SCREEN.encode().startswith(taken)
@@ -96,6 +98,27 @@ def test_before_it_ends_it_is_waited_for_so_long_and_no_longer(reader: Reader) -
 
     asyncio.run(work())
     assert reader.freed == 0
+
+
+def test_as_long_as_the_terminal_takes_some_it_is_waited_for(reader: Reader) -> None:
+    taken = bytearray()
+
+    def read_slowly() -> None:
+        while len(taken) < len(SCREEN.encode()):
+            taken.extend(os.read(reader.master, 512))
+
+    async def work() -> None:
+        outlet = reader.outlet()
+        outlet.write(SCREEN)
+        outlet.flush()
+        slow = threading.Thread(target=read_slowly)
+        slow.start()
+        outlet.drain(stall_ms=30_000, wait_ms=60_000)
+        slow.join(30)
+        outlet.close()
+
+    asyncio.run(work())
+    assert bytes(taken) == SCREEN.encode()
 
 
 def test_a_terminal_that_goes_away_meanwhile_is_told(reader: Reader) -> None:
