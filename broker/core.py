@@ -156,6 +156,7 @@ class ServerCore:
             ask=lambda request, deadline: self._ask(request, self._replication_answered, deadline),
             read=self._keeper.read,
             permit=lambda: self._admission.own_permit,
+            is_banned=lambda key: self._admission.is_banned(key),
         )
         self._source = HandoverSource(
             service=options.service,
@@ -804,7 +805,7 @@ class ServerCore:
         commands: list[Command] = [Expel(FEED, key) for key in gone]
         if self.room is not None:
             commands += self.room.ban(self._admission.banned)
-            commands += self._replicated(self._replication.give_up_banned(self._admission.is_banned, self._now_ms))
+            commands += self._replicated(self._replication.give_up_banned(self._now_ms))
         banned = [key for key in gone if self._admission.is_banned(key)]
         if banned:
             self._expelled += banned

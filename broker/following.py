@@ -147,6 +147,8 @@ class Copy:
         self._sealed: Sealed | None = None
         self._sealed_at_ms = 0
         self._heard_ms = 0
+        self._look_at_ms = 0  # when we are to see whether the leader is silent
+        self._waited_from_ms = -1  # for what we had heard then, more time was given once
         self.links_count = 0  # how often somebody began to lead us
 
     # --- what the core asks ---
@@ -171,7 +173,7 @@ class Copy:
         """The one at the other end of `line` leads from now on; it will say so."""
         self._line, self._number, self.phase = line, 0, Phase.ASKED
         self._heard_ms, self._broken = now_ms, False
-        return [StartTimer(SILENCE, limits.LEADER_SILENT_MS)]
+        return [self._look_in(limits.LEADER_SILENT_MS, now_ms)]
 
     def release(self) -> tuple[History, int, RoomState | None]:
         """Give the copy away: we lead now."""
@@ -285,9 +287,13 @@ class Copy:
         if name == SILENCE and self._line is not None:
             left_ms = self._heard_ms + limits.LEADER_SILENT_MS - now_ms
             if left_ms > 0:
-                return [StartTimer(SILENCE, left_ms)], []
+                return [self._look_in(left_ms, now_ms)], []
+            if now_ms - self._look_at_ms > limits.KEEP_MS and self._waited_from_ms != self._heard_ms:
+                # This process itself was held up: what has come meanwhile has not been read yet.
+                self._waited_from_ms = self._heard_ms
+                return [self._look_in(2 * limits.KEEP_MS, now_ms)], []
             if self.phase is Phase.PROMISED:  # it may still say what became of the transfer
-                again = StartTimer(SILENCE, limits.LEADER_SILENT_MS)
+                again = self._look_in(limits.LEADER_SILENT_MS, now_ms)
                 return [again], [LeaderGone(self._line.server, "it has fallen silent")]
             return self._lose_leader("it has fallen silent")
         return [], []
@@ -319,6 +325,11 @@ class Copy:
             return self._called_off()
         return [], []
 
+    def _look_in(self, delay_ms: int, now_ms: int) -> Command:
+        """See then whether the leader is silent."""
+        self._look_at_ms = now_ms + delay_ms
+        return StartTimer(SILENCE, delay_ms)
+
     # --- steps ---
 
     def _led(self, line: Line, follow: Follow, known: Record | None, safe: int, now_ms: int) -> Result:
@@ -349,7 +360,7 @@ class Copy:
         following = Following(
             line.pair, history.head, self.committed, history.runs(self.committed), safe, volatile=self.volatile
         )
-        return [*commands, Send(line.link, following), StartTimer(SILENCE, limits.LEADER_SILENT_MS)], verdicts
+        return [*commands, Send(line.link, following), self._look_in(limits.LEADER_SILENT_MS, now_ms)], verdicts
 
     def _objection(self, line: Line, follow: Follow) -> str:
         record = follow.record

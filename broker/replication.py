@@ -153,8 +153,12 @@ class Replication:
         ask: Callable[[NameRequest, int | None], list[Command]],
         read: Read,
         permit: Callable[[], bytes] = lambda: b"",
+        is_banned: Callable[[str], bool] = lambda _key: False,
     ) -> None:
-        """`ask` puts a request to zdns; `read` has entries read that are not in memory; `permit` is what we show."""
+        """`ask` puts a request to zdns; `read` has entries read that are not in memory; `permit` is what we show.
+
+        `is_banned(key)`: whoever has it is not to follow.
+        """
         self._service = service
         self._replicas = replicas
         self._new_link = new_link
@@ -162,6 +166,7 @@ class Replication:
         self._ask = ask
         self._read = read
         self._permit = permit
+        self._is_banned = is_banned
         self._number = 0
         self._active = False
         self._reset()
@@ -467,11 +472,11 @@ class Replication:
             return [CloseLink(self._parting.pop(id_).link)], []
         return ([], []) if follower is None else self._lose(follower, f"cannot be reached: {why}", now_ms)
 
-    def give_up_banned(self, is_banned: Callable[[str], bool], now_ms: int) -> Result:
-        """Let go of followers whose keys are banned."""
+    def give_up_banned(self, now_ms: int) -> Result:
+        """Let go of followers whose keys are banned by now."""
         commands: list[Command] = []
         verdicts: list[Verdict] = []
-        for follower in [one for one in self._followers.values() if is_banned(one.server.key)]:
+        for follower in [one for one in self._followers.values() if self._is_banned(one.server.key)]:
             lost = self._lose(follower, "is banned", now_ms)
             commands += lost[0]
             verdicts += lost[1]
@@ -603,8 +608,8 @@ class Replication:
             if follower.server.id in listed:
                 if follower.phase is Phase.COPYING:
                     follower.phase = Phase.IN_SYNC
-            elif follower.phase is Phase.IN_SYNC and follower.server.id == self._target:
-                follower.phase = Phase.COPYING  # it was struck off before it was chosen; it is put there again
+            elif follower.phase is Phase.IN_SYNC and self._is_wanted_again(follower, listed):
+                follower.phase = Phase.COPYING  # it is put there again
             elif follower.phase is Phase.IN_SYNC:
                 commands += self._dismiss(follower, "there are others who follow")
         # Whoever is on the list is to know it at once: should zdns lose its records, it is one of those who can tell.
@@ -618,6 +623,10 @@ class Replication:
             self._probing = False
             verdicts.append(Probed(record))
         return [*commands, *self._settle()], verdicts
+
+    def _is_wanted_again(self, follower: _Follower, listed: list[str]) -> bool:
+        """Whether one that was struck off had come back before that, or was chosen to take over since it was asked."""
+        return follower.server.id == self._target or len(listed) <= self._followers_wanted
 
     # --- the list ---
 
@@ -678,8 +687,22 @@ class Replication:
     # --- followers ---
 
     def _recruit(self, now_ms: int) -> list[Command]:
-        """Have zdns name somebody, as long as there are too few."""
+        """Have somebody follow, as long as there are too few."""
         self._left_out = {id_: until_ms for id_, until_ms in self._left_out.items() if until_ms > now_ms}
+        commands = self._link_again(now_ms)
+        return [*commands, *self._pick(now_ms)]
+
+    def _link_again(self, now_ms: int) -> list[Command]:
+        """Whoever was given up, and is on the list still, is waited for as long as zdns is silent: ask it anew."""
+        away = [
+            server
+            for server in self._record.in_sync
+            if server.id not in (self._me.id, *self._followers, *self._left_out) and not self._is_banned(server.key)
+        ]
+        return [command for server in away for command in self._link(server, now_ms)]
+
+    def _pick(self, now_ms: int) -> list[Command]:
+        """Have zdns name somebody."""
         if self._picking or len(self._followers) >= self._followers_wanted or now_ms < self._pick_at_ms:
             return []
         self._picking, self._pick_at_ms = True, now_ms + limits.RECRUIT_MS

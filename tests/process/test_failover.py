@@ -233,3 +233,21 @@ def test_for_a_follower_nobody_can_strike_off_posts_wait_and_status_says_so(room
     assert tea.in_sync("ana")["remark"] == ""
     tea.people["bo"].signal(signal.SIGCONT)
     tea.check()
+
+
+def test_when_such_a_follower_goes_on_posts_wait_no_longer_and_zdns_need_not_answer(room: Start) -> None:
+    tea = room()
+    tea.enter_all("ana", "bo")
+    tea.follower()
+    tea.say("ana", "bo")
+    tea.zdns.signal(signal.SIGSTOP)
+    for _ in range(2):
+        tea.people["bo"].signal(signal.SIGSTOP)
+        tea.post("ana")
+        tea.status_where(lambda status: all(one["state"] != "in sync" for one in status["followers"]), name="ana")
+        tea.people["bo"].signal(signal.SIGCONT)
+        tea.acknowledged("ana")
+    tea.zdns.signal(signal.SIGCONT)
+    assert tea.in_sync("ana", "bo")["epoch"] == 1
+    tea.say("ana", "bo")
+    tea.check()

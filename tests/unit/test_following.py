@@ -637,6 +637,24 @@ def test_whoever_falls_silent_is_gone_and_whoever_is_heard_is_not() -> None:
     assert bench.commands == []
 
 
+def test_whoever_was_held_up_itself_hears_first_what_has_come_meanwhile() -> None:
+    bench = Bench().to(Phase.FOLLOWING)
+    late_ms = bench.now_ms + limits.LEADER_SILENT_MS + limits.KEEP_MS + 1
+    assert bench.note(bench.copy.timer(SILENCE, late_ms)) == []
+    assert bench.commands == [StartTimer(SILENCE, 2 * limits.KEEP_MS)]
+    bench.now_ms = late_ms
+    bench.keep()
+    assert bench.note(bench.copy.timer(SILENCE, late_ms + 2 * limits.KEEP_MS)) == []
+    assert bench.copy.leader == ANA
+
+
+def test_more_time_is_given_once_to_a_leader_that_stays_silent() -> None:
+    bench = Bench().to(Phase.FOLLOWING)
+    assert bench.note(bench.copy.timer(SILENCE, 10_000)) == []
+    (verdict,) = bench.note(bench.copy.timer(SILENCE, 20_000))
+    assert isinstance(verdict, LeaderGone)
+
+
 @pytest.mark.parametrize("phase", [Phase.ASKED, Phase.FOLLOWING])
 def test_whoever_breaks_the_link_is_gone_and_the_copy_stays(phase: Phase) -> None:
     bench = Bench().to(phase)

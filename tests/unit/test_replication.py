@@ -72,6 +72,7 @@ class Bench:
         self.asked: list[NameRequest] = []
         self.deadlines: list[int | None] = []
         self.reads: list[tuple[int, int, int, BlockRead, Failed]] = []
+        self.banned: list[str] = []
         self.history = history_of((2, entries))
         self.record = record(EPOCH, 7, ANA, *in_sync)
         self.start_committed = committed
@@ -89,6 +90,7 @@ class Bench:
             new_pair=lambda: self.new_name("pair"),
             ask=self.ask,
             read=self.read,
+            is_banned=lambda key: key in self.banned,
         )
 
     def new_name(self, kind: str) -> str:
@@ -698,8 +700,11 @@ def test_a_follower_for_which_nothing_can_be_read_is_given_up(trimmed: History) 
     for _ in range(0, 2 * limits.LINK_STEP_MS, limits.KEEP_MS):
         bench.reads[-1][4]("the disk is gone")
         said += bench.tick()
+        if bench.changes():
+            break
         bench.note(bench.followers.pump(bench.now_ms))
     assert [nick for nick, _ in lost(said)] == ["bo"]
+    assert bench.changes() == [change(7, ANA)]
 
 
 def test_what_could_not_be_read_is_not_tried_again_before_the_next_tick(trimmed: History) -> None:
@@ -915,20 +920,46 @@ def test_whoever_is_given_up_is_struck_off_before_anything_is_committed_without_
     assert bench.mark() == 7
 
 
-def test_whoever_comes_back_while_it_is_being_struck_off_is_waited_for_until_it_is() -> None:
+def given_up() -> Bench:
+    """bo is on the list, has been silent, and zdns has not yet answered that it is to be struck off."""
     bench = Bench(BO, committed=5).begin().linked(BO, have=5)
     grow(bench.history, 2, 4)
-    bench.down(BO)
+    assert lost(bench.silent_tick(limits.FOLLOWER_SILENT_MS + limits.KEEP_MS))
     assert bench.changes() == [change(7, ANA)]
-    bench.tick(limits.RECRUIT_MS + limits.KEEP_MS)
-    bench.answer(Picked(0, BO))
+    return bench
+
+
+def test_whoever_was_given_up_and_is_on_the_list_still_is_asked_anew_and_zdns_need_not_answer() -> None:
+    bench = given_up()
+    bench.silent_tick(limits.RECRUIT_MS - 2 * limits.KEEP_MS)
+    assert bench.followers.states() == (), "it is left out for a while"
+    bench.silent_tick(2 * limits.KEEP_MS)
+    assert [(state.name, state.phase) for state in bench.followers.states()] == [("bo", "linking")]
     bench.linked(BO, have=5)
     assert bench.mark() == 5
-    bench.have(BO, 6)
-    assert bench.mark() == 6
-    bench.grant()
+    bench.have(BO, 7)
     assert bench.mark() == 7
-    assert [one.record for one in sent(bench.commands, Dismiss)] == [record(EPOCH, 8, ANA)]
+
+
+def test_whoever_came_back_before_it_was_struck_off_is_put_on_the_list_again() -> None:
+    bench = given_up()
+    bench.silent_tick(limits.RECRUIT_MS + limits.KEEP_MS)
+    bench.linked(BO, have=5)
+    bench.grant()
+    assert sent(bench.commands, Dismiss) == []
+    assert bench.changes()[1:] == [change(8, ANA, BO)]
+    assert bench.mark() == 5, "zdns may have put it there by now"
+    bench.have(BO, 7)
+    assert bench.mark() == 7
+    bench.grant()
+    assert [state.phase for state in bench.followers.states()] == ["in sync"]
+
+
+def test_whoever_is_banned_is_not_asked_anew() -> None:
+    bench = given_up()
+    bench.banned.append(BO.key)
+    bench.silent_tick(2 * limits.RECRUIT_MS)
+    assert bench.followers.states() == ()
 
 
 def test_another_version_than_we_know_brings_the_list_as_it_really_is() -> None:
