@@ -18,7 +18,7 @@ from runtime.shared_context import shared_context
 from runtime.zap import Policy, Verdict
 from runtime.zap_handler import ZapHandler
 from tests.support.conversations import DEADLINE_S, conversation
-from tests.support.link_ends import HTTP_GET, TLS_HELLO, LinkEnd, closing, raw_socket
+from tests.support.link_ends import HTTP_GET, TLS_HELLO, LinkEnd, closing, held_endpoint, hold_port, raw_socket
 from wire import codec, limits
 from wire.identity import KeyPair
 from wire.messages import (
@@ -361,15 +361,17 @@ def test_keys_that_are_none_are_an_error_at_once() -> None:
 
 @conversation
 async def test_a_dead_port_of_zdns_is_silence_and_its_return_is_an_answer() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with hold_port() as holder:
+        await dead_port_comes_to_life(held_endpoint(holder))
+
+
+async def dead_port_comes_to_life(endpoint: str) -> None:
     async with ends(3) as (zdns, asker, other):
-        asker.connect(LinkKind.DNS_BIND, f"tcp://127.0.0.1:{port}", zdns.key)
+        asker.connect(LinkKind.DNS_BIND, endpoint, zdns.key)
         asker.send("c", WORDS[LinkKind.DNS_BIND][0])
-        other.connect(LinkKind.ROOM_BIND, f"tcp://127.0.0.1:{port}", zdns.key)
+        other.connect(LinkKind.ROOM_BIND, endpoint, zdns.key)
         assert not (await other.next(LinkDown, "c")).hopeless  # by then the asker has been refused as well
-        zdns.links.perform(OpenLink(LinkId("b"), LinkKind.DNS_BIND, endpoint=f"127.0.0.1:{port}"))
+        zdns.links.perform(OpenLink(LinkId("b"), LinkKind.DNS_BIND, endpoint=endpoint.removeprefix("tcp://")))
         asked = await zdns.next(Received, "b")
         zdns.send("b", Done(1), asked.sender)
         assert (await asker.next(Received, "c")).message == Done(1)
@@ -440,6 +442,7 @@ async def test_who_was_expelled_from_a_feed_comes_back_when_it_is_allowed_anew()
         server.allow(client.key)
         client.connect(LinkKind.FEED_BIND, endpoint, server.key)
         await talks(LinkKind.FEED_BIND, server, client)
+        client.told.clear()
         server.expel(client.key)
         await client.next(LinkDown, "c")
         server.allow(client.key)

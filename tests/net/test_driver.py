@@ -220,11 +220,11 @@ async def test_timers_run_out_in_order_unless_stopped_and_only_once_when_started
         match event:
             case Started():
                 return [
-                    StartTimer("last", 40),
+                    StartTimer("last", 400),
                     StartTimer("stopped", 5),
                     StartTimer("anew", 1),
-                    StartTimer("anew", 20),
-                    StartTimer("first", 10),
+                    StartTimer("anew", 200),
+                    StartTimer("first", 100),
                     StopTimer("stopped"),
                     StopTimer("never started"),
                 ]
@@ -237,7 +237,7 @@ async def test_timers_run_out_in_order_unless_stopped_and_only_once_when_started
     driver.start()
     await driver.done()
     assert core.told[1:] == [TimerFired("first"), TimerFired("anew"), TimerFired("last")]
-    assert core.times_ms[3] - core.times_ms[0] >= 39
+    assert core.times_ms[3] - core.times_ms[0] >= 399
 
 
 @conversation
@@ -415,4 +415,4 @@ async def test_stop_leaves_time_for_the_last_words() -> None:
     await client.done()
     await server.done()
     assert len(heard) == 1
-    assert asyncio.get_running_loop().time() - began_s < limits.STOP_MS / 1000
+    assert asyncio.get_running_loop().time() - began_s < 5 * limits.STOP_MS / 1000

@@ -222,20 +222,27 @@ def test_many_who_hand_over_through_all_zdns_get_each_epoch_once(cluster: etcd.C
                 await ask(other, register(tea, server))
             await granted(one, SetInSync(0, tea, "a", 1, record.version, ("a", "b", "c")))
             epochs: dict[int, str] = {1: "a"}
+            unheard_count = 0
 
             async def hand_on(endpoint: str, to: ServerInfo) -> None:
+                nonlocal unheard_count
                 while max(epochs) < 25:
                     found = await ask(endpoint, resolve(tea))
                     assert isinstance(found, Resolved)
                     record = found.record
                     assert record is not None
                     request = Transfer(0, tea, record.active.id, record.epoch, record.version, to.id)
-                    reply = await ask(endpoint, request)
+                    try:
+                        # Once: asked again after an answer too late, zdns says where others have moved on to by then.
+                        reply = await ask_once([endpoint], request, limits.DNS_ATTEMPT_MS)
+                    except DnsSilent:
+                        unheard_count += 1
+                        continue
                     if isinstance(reply, Granted):
                         assert epochs.setdefault(reply.record.epoch, to.id) == reply.record.active.id
 
             await asyncio.gather(*(hand_on(where, to) for where in (one, other) for to in (A, B, C)))
-            assert sorted(epochs) == list(range(1, max(epochs) + 1))
+            assert max(epochs) - len(epochs) <= unheard_count
 
     scene(play)
 
@@ -428,6 +435,7 @@ class Gateway:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or each answer waits for an acknowledgement of its head
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -267,6 +267,7 @@ def is_refused(folder: Path, digest: bytes) -> bool:
 FILES = [("closed", HISTORY, 0.25), ("closed", TALLY, 1.0), ("killed", HISTORY, 0.01), ("killed", WAL, 0.2)]
 
 
+@pytest.mark.timeout(600)  # it waits for the disk some thousand times
 @pytest.mark.parametrize(("end", "name", "refused_share"), FILES)
 def test_a_flipped_bit_is_refused_or_changes_nothing(
     request: pytest.FixtureRequest, tmp_path: Path, end: str, name: str, refused_share: float

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from runtime.links import SPECS, LinkError, connects_to_itself, pack_envelope, unpack_envelope
 from tests.support.conversations import DEADLINE_S, conversation
-from tests.support.link_ends import HTTP_GET, TLS_HELLO, LinkEnd, closing, raw_socket
-from tests.support.processes import free_port
+from tests.support.link_ends import HTTP_GET, TLS_HELLO, LinkEnd, closing, held_endpoint, hold_port, raw_socket
 from wire import codec, limits
 from wire.messages import (
     Done,
@@ -256,7 +255,7 @@ async def test_what_a_server_said_before_it_went_is_heard_though_nobody_read_it_
         route = (await server.next(Received, "room")).sender
         for ask in range(260):
             server.send("room", Fetched(ask, 1, 0, 0, b"\xdd\0\0\0\0"), route)
-        server.close_link("room", linger_ms=1_000)
+        server.close_link("room", linger_ms=30_000)
         await client.next(LinkDown, "room-1")
         assert sum(isinstance(event, Received) for event in client.told) == 260
 
@@ -471,13 +470,17 @@ async def test_a_frame_over_the_limit_costs_its_sender_the_connection_and_nobody
 
 @conversation
 async def test_a_refused_connection_is_told_once_an_outage_and_its_return_too() -> None:
-    port = free_port()
+    with hold_port() as holder:
+        await goes_and_comes_back(held_endpoint(holder))
+
+
+async def goes_and_comes_back(endpoint: str) -> None:
     async with ends(1) as (client,):
-        client.connect("room-1", LinkKind.ROOM_CONNECT, f"tcp://127.0.0.1:{port}")
+        client.connect("room-1", LinkKind.ROOM_CONNECT, endpoint)
         await client.until(lambda: len(client.told) == 1)
         for outage in (1, 2):
             async with raw_socket(zmq.ROUTER) as server:
-                server.bind(f"tcp://127.0.0.1:{port}")
+                server.bind(endpoint)
                 await client.until(lambda outage=outage: len(client.told) == 2 * outage)  # type: ignore[misc]  # bound for the loop
             await client.until(lambda outage=outage: len(client.told) == 2 * outage + 1)  # type: ignore[misc]  # bound for the loop
         assert [type(each) for each in client.told] == [LinkDown, LinkUp, LinkDown, LinkUp, LinkDown]
@@ -487,7 +490,9 @@ async def test_a_refused_connection_is_told_once_an_outage_and_its_return_too() 
 @conversation
 async def test_a_single_use_link_to_nobody_is_down_and_sends_nothing(kind: LinkKind) -> None:
     async with ends(1) as (caller,):
-        caller.connect("c", kind, f"tcp://127.0.0.1:{free_port()}")
+        with hold_port() as holder:
+            caller.connect("c", kind, held_endpoint(holder))
+            await caller.until(lambda: bool(caller.told))
         assert (await caller.next(LinkDown, "c")).why == "the connection could not be made"
         caller.send("c", TalkBye())
         assert (await caller.next(SendRefused, "c")).why == "the connection broke"
@@ -593,7 +598,7 @@ async def test_closing_ends_in_time_though_messages_are_undelivered() -> None:
             end.send("m", Have("p", 1, number))
         began = time.monotonic()
         await end.links.close()
-        assert time.monotonic() - began < limits.STOP_MS / 1000
+        assert time.monotonic() - began < 5 * limits.STOP_MS / 1000, "without a bound it would never end"
 
 
 @conversation

@@ -1,6 +1,7 @@
 """One participant's links on loopback, as tests of real sockets drive them, and what strangers send to a port."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -76,6 +77,29 @@ async def closing(made: list[_End]) -> AsyncIterator[list[_End]]:
         for end in made:
             await end.links.close()
             assert not end.failures
+
+
+def hold_port(port: int = 0) -> socket.socket:
+    """A socket that keeps a port of the loopback, any if none is named, from everybody who would be given just that.
+
+    Whoever connects to it is refused. libzmq, which says that it shares, can bind it and let it go again and again.
+
+    Raises:
+        OSError: somebody has it.
+    """
+    holder = socket.socket()
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
+    except OSError:
+        holder.close()
+        raise
+    return holder
+
+
+def held_endpoint(holder: socket.socket) -> str:
+    """Where the port is that is held."""
+    return f"tcp://127.0.0.1:{holder.getsockname()[1]}"
 
 
 @asynccontextmanager

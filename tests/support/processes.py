@@ -37,6 +37,10 @@ def relevo(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ui", *arguments]
 
 
+_WORKERS = 16
+_given_ports: set[int] = set()
+
+
 def environment(home: Path) -> dict[str, str]:
     """An environment with its own home and none of the caller's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RELEVO_", "XDG_"))}
@@ -52,14 +56,21 @@ def ticket_for(command: Sequence[str], home: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody uses now, below those that systems give out by themselves."""
-    for port in random.Random().sample(range(12_000, 32_000), 200):  # so that two runs at once rarely meet
+    """A port of the loopback that nobody uses now, below those that systems give out by themselves, and never again.
+
+    Of tests that run side by side each has ports of its own; two runs at once rarely meet.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    for port in random.Random().sample(range(12_000 + worker, 32_000, _WORKERS), 200):
+        if port in _given_ports:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given_ports.add(port)
+        return port
     raise AssertionError("no free port")
 
 
