@@ -34,11 +34,22 @@ _ALL: Final[_Options] = {
     zmq.LINGER: 0,  # whoever wants to wait says so when closing; the default waits for ever
     zmq.HANDSHAKE_IVL: limits.HANDSHAKE_MS,  # an idle or foreign connection is cut then; the default is 30 s
 }
-# ZMTP pings. The I/O thread answers them, so they tell of a dead machine or a stopped process, not of a
-# busy one: for that the cores have pings of their own. TTL makes the other end time us out as well.
+# ZMTP pings, of the connecting end only. The I/O thread answers them, so they tell of a dead machine or a stopped
+# process, not of a busy one: for that the cores have pings of their own. TTL makes the other end time us out as well.
+# The end that binds sends none: when its queue of what has come is full, and whoever filled it is gone, libzmq fails
+# an assertion at the next ping, which takes the process along (4.3.5, stream_engine_base.cpp). Anybody could do that.
 _PATIENT: Final[_Options] = {zmq.HEARTBEAT_IVL: 2_000, zmq.HEARTBEAT_TIMEOUT: 6_000, zmq.HEARTBEAT_TTL: 6_000}
 _PROMPT: Final[_Options] = {zmq.HEARTBEAT_IVL: 500, zmq.HEARTBEAT_TIMEOUT: 2_000, zmq.HEARTBEAT_TTL: 2_000}
+# Strangers send no pings: those whose machines are gone are found out by the system.
+_NO_PINGS: Final[_Options] = {
+    zmq.HEARTBEAT_IVL: 0,
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 30,
+    zmq.TCP_KEEPALIVE_INTVL: 10,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+}
 _SERVER_END: Final[_Options] = {
+    **_NO_PINGS,
     zmq.BACKLOG: 1_024,  # five hundred clients come at once after a relocate; the default is 100
 }
 _CONNECTS: Final[_Options] = {
@@ -67,7 +78,9 @@ def _options(*parts: _Options) -> tuple[tuple[zmq.SocketOption, int], ...]:
     return tuple(merged.items())
 
 
-_DUMP_HWM: Final = _hwm(64)  # chunks of 256 KiB, and credit lets 4 be on their way: blocks that follow live fit too
+# Chunks of 256 KiB, and credit lets 4 be on their way: blocks that follow live fit too. What has come has more room, so
+# that it is not full when the other end goes while we are busy.
+_DUMP_HWM: Final[_Options] = {zmq.SNDHWM: 64, zmq.RCVHWM: 512}
 _TALK_HWM: Final = _hwm(limits.TALK_QUEUE_MAX)
 
 SPECS: Final[dict[LinkKind, LinkSpec]] = {
@@ -91,7 +104,7 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
     LinkKind.DNS_BIND: LinkSpec(
         zmq.ROUTER,  # speaks the REQ envelope, so that one slow store does not hold up all askers in lockstep
         binds=True,
-        options=_options(_ALL, _hwm(1_000), _PATIENT, _SERVER_END, {zmq.ROUTER_MANDATORY: 1}),
+        options=_options(_ALL, _hwm(1_000), _SERVER_END, {zmq.ROUTER_MANDATORY: 1}),
         stop_linger_ms=200,
         counted=True,
     ),
@@ -101,7 +114,6 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
         options=_options(
             _ALL,
             _hwm(2_000),  # four windows of posts from each client
-            _PATIENT,
             _SERVER_END,
             {zmq.ROUTER_MANDATORY: 1},  # an unknown or full peer is an error to report, not a silent drop
         ),
@@ -122,7 +134,6 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
             _ALL,
             # Blocks for each reader; what a slower one misses it fetches. Queues share the bytes between readers.
             {zmq.SNDHWM: 4_000, zmq.RCVHWM: 1_000},
-            _PATIENT,
             _SERVER_END,
             {
                 zmq.MAXMSGSIZE: limits.TOPIC_BYTES_MAX,  # all a reader may send is a topic
@@ -141,7 +152,7 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
     LinkKind.COPY_BIND: LinkSpec(
         zmq.DEALER,
         binds=True,
-        options=_options(_ALL, _DUMP_HWM, _PROMPT, _ONCE),
+        options=_options(_ALL, _DUMP_HWM, _NO_PINGS, _ONCE),
         stop_linger_ms=500,
         single_use=True,
         monitored=True,
@@ -157,7 +168,7 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
     LinkKind.TALK_BIND: LinkSpec(
         zmq.PAIR,
         binds=True,
-        options=_options(_ALL, _TALK_HWM, _PATIENT, _ONCE),
+        options=_options(_ALL, _TALK_HWM, _NO_PINGS, _ONCE),
         stop_linger_ms=300,  # the TalkBye
         single_use=True,
         monitored=True,

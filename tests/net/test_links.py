@@ -642,6 +642,40 @@ def test_nothing_that_bounds_a_socket_is_left_to_chance(kind: LinkKind) -> None:
     assert options[zmq.LINGER] == 0
     assert SPECS[kind].stop_linger_ms < limits.STOP_MS
     assert SPECS[kind].single_use == (options.get(zmq.RECONNECT_IVL) == -1)
+    assert SPECS[kind].binds == (options[zmq.HEARTBEAT_IVL] == 0)
+
+
+DROWNED = """
+import os, sys, time, zmq
+from runtime.links import SPECS
+from wire.step import LinkKind
+
+spec = SPECS[LinkKind[sys.argv[1]]]
+bound = zmq.Context().socket(spec.socket_type)
+for option, value in spec.options:
+    bound.setsockopt(option, value)
+port = bound.bind_to_random_port("tcp://127.0.0.1")
+if os.fork() == 0:
+    crowd = zmq.Context()
+    flood = crowd.socket(zmq.PAIR if spec.socket_type == zmq.PAIR else zmq.DEALER)
+    flood.sndhwm = 0
+    flood.connect(f"tcp://127.0.0.1:{port}")
+    for _ in range(4 * bound.rcvhwm):
+        flood.send(bytes(100))
+    time.sleep(1)
+    os._exit(0)
+time.sleep(5)
+assert bound.poll(30_000)
+print("alive")
+"""
+
+
+@pytest.mark.parametrize("kind", [LinkKind.DNS_BIND, LinkKind.ROOM_BIND, LinkKind.COPY_BIND, LinkKind.TALK_BIND])
+def test_whoever_fills_the_queue_of_a_busy_process_and_goes_does_not_take_it_along(kind: LinkKind) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", DROWNED, kind.name], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, "alive\n"), ran.stderr
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
