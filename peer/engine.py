@@ -456,6 +456,7 @@ class Engine:
         self._tell_changes(changes, now_ms)
         if welcome.members is None and (is_fresh or welcome.rev != self._roster.rev):
             self._commands += self._session.to_server(AskMembers(0))
+        self._commands += self._tell_server()
         self._show(self._timeline.welcome(welcome.log, welcome.head))
         for request in self._requests.rejoined():  # only handovers are not simply asked again
             if joined.moved:
@@ -467,6 +468,14 @@ class Engine:
         for intent in asked_early:
             self._request(intent, now_ms)
         self._flush(now_ms)
+
+    def _tell_server(self) -> list[Command]:
+        """Say which server half is ours, if the room has another one: what said so before may have been lost."""
+        hello = self._session.hello
+        own = self._roster.member(hello.peer)
+        if own is None or own.server == hello.server:
+            return []
+        return self._session.to_server(SetServer(0, hello.server))
 
     def _enter(self, joined: Joined) -> None:
         """In for the first time."""

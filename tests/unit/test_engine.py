@@ -1038,6 +1038,16 @@ def test_another_server_half_is_announced() -> None:
     assert play.sent(m.Hello)[0].server == "new"
 
 
+def test_it_is_announced_anew_to_a_server_that_knows_of_another_one() -> None:
+    play = joined()
+    play.ask(HostServer(server="new"))  # type: ignore[arg-type]  # a plain id does
+    play.move("B", 2)  # with the list of before
+    assert play.sent(m.SetServer) == [m.SetServer(0, "new")]
+    known = msgspec.structs.replace(member(ME, "me"), server="new")
+    play.move("C", 3, rev=2, members=(known, member("bo")))
+    assert play.sent(m.SetServer) == []
+
+
 # --- private talks ---
 
 
