@@ -32,13 +32,14 @@ def last_state(log: Path) -> str:
     return " ".join(_STEP.findall(found[-1])) if found else ""
 
 
-def wait_for_step(log: Path, step: str, patience_s: float = 20.0) -> None:
-    """Return as soon as the log says that `step` has begun (or never, for a handover that ended before)."""
+def wait_for_step(log: Path, step: str, patience_s: float = 10.0) -> bool:
+    """Return as soon as the log says that `step` has begun; False: it did not, as the handover had failed before."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if log.exists() and step in log.read_text(encoding="utf-8"):
-            return
+            return True
         time.sleep(0.0005)
+    return False
 
 
 def one_kill(role: str, step: str, delay_s: float, messages: int) -> tuple[str, str]:
@@ -55,7 +56,11 @@ def one_kill(role: str, step: str, delay_s: float, messages: int) -> tuple[str, 
         victim = people.pop({"source": "ana", "target": "bo"}[role])
         cy.do("handover", to="bo")
         log_file = stage.home / victim.name / "log-server"
-        wait_for_step(log_file, step)
+        for _ in range(5):
+            if wait_for_step(log_file, step):
+                break
+            wait_for_followers([ana])
+            cy.do("handover", to="bo")
         time.sleep(delay_s)
         victim.end()
         state = last_state(log_file)

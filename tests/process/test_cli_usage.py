@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,11 @@ def relevo(home: Path, *arguments: str, **environment: str) -> subprocess.Comple
 
 
 @pytest.fixture
-def deserted() -> str:
-    """A port at which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+def deserted() -> Iterator[str]:
+    """A port at which nothing listens: it is taken, so that nobody else does meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield str(taken.getsockname()[1])
 
 
 def assert_one_sentence(ended: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import LEAVING, PATIENCE_S, Chat, Zdns, free_port, relevo
+from tests.support.processes import LEAVING, PATIENCE_S, Chat, Zdns, free_port, hand_over, relevo
 from tests.support.terminal import (
     END,
     ENTER,
@@ -141,8 +141,7 @@ def test_a_handover_leaves_the_log_and_the_half_typed_line_alone(ana: Chat, chat
     bo.type("half-typed")
     screen = bo.until(lambda rows: rows[-1] == "> half-typed" and "ana serves e1" in status(rows), "it all")
     log = [row[:79] for row in screen[:-2]]
-    ana.do("handover", to="cy")
-    ana.until("handed_over")
+    hand_over(ana, "cy")
     screen = bo.until(lambda rows: "cy serves e2" in status(rows), "the new server")
     assert [row[:79] for row in screen[:-2]] == log
     assert screen[-1] == "> half-typed"
@@ -179,8 +178,7 @@ def test_a_killed_server_that_handed_over_before_is_not_missed(ana: Chat, chat: 
     bo = terminal("bo", "--no-serve")
     bo.sees("you are bo")
     say(ana, "kept")
-    ana.do("handover", to="cy")
-    ana.until("handed_over")
+    hand_over(ana, "cy")
     bo.type("nothing is ")
     ana.kill()
     bo.type("lost" + ENTER)
@@ -398,7 +396,7 @@ def test_an_export_is_written_and_never_over_another_file(ana: Chat, terminal: A
     bo.sees("2 messages written to")
     assert [line.rpartition(": ")[2] for line in (tmp_path / "talk.txt").read_text().splitlines()] == ["one", "two"]
     bo.enter("/export talk.txt")
-    bo.sees("is there already")
+    bo.until(lambda rows: "is there already" in " ".join(row[20:79].strip() for row in rows), "that it is there")
 
 
 # --- the terminal ----------------------------------------------------------------------------------------------------

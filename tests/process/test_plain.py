@@ -52,8 +52,10 @@ class Plain(Process):
         return self.lines[-1]
 
     def greeted(self) -> list[str]:
-        """The three lines it begins with."""
-        return [self.next(), self.next(), self.next()]
+        """The three lines it begins with, once it is in."""
+        while (first := self.next()).startswith("-- not in "):
+            pass  # said when getting in takes a while, as it may on a busy machine
+        return [first, self.next(), self.next()]
 
     def enter(self, line: str) -> None:
         """Write a line to it; lone surrogates stand for bytes that are no UTF-8."""
@@ -288,7 +290,9 @@ def test_a_handover_shows_nowhere_but_where_it_was_asked_for(ana: Chat, person: 
     cy.enter("before")
     cy.until(" cy: before")
     cy.enter("/handover bo")
-    assert cy.next() == "-- the server role was handed over"
+    while "not handed over" in (told := cy.next()):
+        cy.enter("/handover bo")
+    assert told == "-- the server role was handed over"
     cy.enter("after")
     assert cy.next().endswith(" cy: after")
     cy.enter("/who")

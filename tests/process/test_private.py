@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.processes import Chat, Zdns, run
+from tests.support.processes import Chat, Zdns, run_handover
 
 Start = Callable[..., Chat]
 
@@ -73,7 +73,7 @@ def test_a_talk_goes_on_while_the_room_is_handed_over(chat: Start, zdns: Zdns, t
         for _ in range(10):
             ana.do("tell", to="bo", text=f"t{number}", tag=number)
             number += 1
-        assert run(tmp_path, "handover", "--to", target, "--dns", zdns.address).returncode == 0
+        assert run_handover(tmp_path, target, zdns.address).returncode == 0
     for tag in range(number):
         ana.until("private", state="delivered", tag=tag)
     for tag in range(number):

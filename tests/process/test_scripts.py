@@ -90,7 +90,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with Process(
         [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port := free_port())], tmp_path
     ) as web:
-        assert web.popen.poll() is None
+        wait_for(web, "Serving")
         with Process(script("lan.py", "--port", str(port), "--json"), tmp_path) as lan:
             assert lan.wait() == 69
         assert any("--port" in line for line in lan.errors)

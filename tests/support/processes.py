@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from peer import access
+from wire.exits import EXIT_REFUSED
 from wire.identity import Credentials
 from zdns import house
 
@@ -308,3 +309,28 @@ def run(
         timeout=patience_s,
         check=False,
     )
+
+
+def run_handover(home: Path, to: str, dns: str) -> subprocess.CompletedProcess[str]:
+    """Run `relevo handover`, and again while it is refused: `to` may stand by only just now, or be slow to answer."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        ended = run(home, "handover", "--to", to, "--dns", dns)
+        if ended.returncode != EXIT_REFUSED or time.monotonic() > deadline:
+            return ended
+
+
+def hand_over(chat: Chat, to: str | None = None) -> None:
+    """Have the role handed over as soon as the server half of `to`, or of anybody, stands by and answers in time."""
+    chat.do("handover", to=to)
+    handed_over(chat, to)
+
+
+def handed_over(chat: Chat, to: str | None = None) -> None:
+    """Wait until the handover that was asked for is done; ask again while it is refused."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (answer := chat.until("handed_over", "refused"))["event"] != "handed_over":
+        assert answer["code"] in ("no_standby", "busy", "handover_failed"), answer
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.05)
+        chat.do("handover", to=to)

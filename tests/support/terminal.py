@@ -19,6 +19,7 @@ import pyte
 from tests.support.processes import PATIENCE_S, environment
 
 # The first process of a new session makes the terminal its own, as a login does; then it becomes the command.
+_WHOLE_FRAME_S = 0.03
 _TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -183,14 +184,18 @@ class Terminal:
     def until(self, holds: Callable[[list[str]], Any], what: str = "that") -> list[str]:
         """Wait until `holds` is true of the screen; returns the screen."""
         deadline = time.monotonic() + PATIENCE_S
-        while not holds(self.screen):
+        while True:
+            # Half a frame is nothing to judge by: the rest comes at once.
+            while self._read(_WHOLE_FRAME_S) and time.monotonic() < deadline:
+                pass
+            if holds(self.screen):
+                return self.screen
             if time.monotonic() > deadline or (not self._read(0.2) and self.popen.poll() is not None):
                 self._read(0)
                 if holds(self.screen):
-                    break
+                    return self.screen
                 shown = "\n".join(self.screen)
                 raise AssertionError(f"the screen never showed {what}; exit code {self.popen.poll()}:\n{shown}")
-        return self.screen
 
     def sees(self, *texts: str) -> list[str]:
         """Wait until each of these is in some row of the screen; returns the screen."""
