@@ -716,7 +716,9 @@ class Town:
             return
         history = core.history
         if history is not None and history.log == record.log:
-            self.checkers.came_too_late.discard(server_id)
+            # One that came too late may begin anew while it is on the list: it claims nothing before it has all.
+            if core.room is not None or core._copy.is_whole:
+                self.checkers.came_too_late.discard(server_id)
             return
         if server_id in self.checkers.came_too_late:
             return
