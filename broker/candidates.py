@@ -17,10 +17,7 @@ _LINGER_MS = 100  # for a word of why
 class _Candidate:
     line: Line
     route: bytes  # of whoever asked
-
-    @property
-    def timer(self) -> str:
-        return f"{CANDIDATE}.{self.line.link}"
+    owner: str
 
 
 class Candidates:
@@ -33,61 +30,47 @@ class Candidates:
 
     def __init__(self, new_link: Callable[[], LinkId]) -> None:
         self._new_link = new_link
-        self._by_owner: dict[str, _Candidate] = {}  # the oldest first
+        self._by_link: dict[LinkId, _Candidate] = {}  # the oldest first
 
     def ask(self, ask: LinkAsk, route: bytes) -> list[Command]:
         """Open a link for somebody."""
         owner = ask.source.key or ask.source.id
-        commands = self._drop(owner)
-        if len(self._by_owner) >= limits.CANDIDATES_MAX:
-            commands += self._drop(next(iter(self._by_owner)))
-        made = _Candidate(Line(self._new_link(), ask.pair, ask.source), route)
-        self._by_owner[owner] = made
-        opened = OpenLink(made.line.link, LinkKind.COPY_BIND, key=ask.source.key)
-        return [*commands, opened, StartTimer(made.timer, limits.HANDOVER_STEP_MS)]
+        earlier = [link for link, made in self._by_link.items() if made.owner == owner]
+        commands = [command for link in earlier for command in self.drop(link)]
+        if len(self._by_link) >= limits.CANDIDATES_MAX:
+            commands += self.drop(next(iter(self._by_link)))
+        link = self._new_link()
+        self._by_link[link] = _Candidate(Line(link, ask.pair, ask.source), route, owner)
+        opened = OpenLink(link, LinkKind.COPY_BIND, key=ask.source.key)
+        return [*commands, opened, StartTimer(_timer(link), limits.HANDOVER_STEP_MS)]
 
     def bound(self, link: LinkId, endpoints: tuple[str, ...], room: LinkId) -> list[Command]:
         """Our end of a link stands: tell the other one where."""
-        return [
-            Send(room, LinkAt(made.line.pair, endpoints), made.route)
-            for made in self._by_owner.values()
-            if made.line.link == link
-        ]
+        made = self._by_link.get(link)
+        return [] if made is None else [Send(room, LinkAt(made.line.pair, endpoints), made.route)]
 
     def line(self, link: LinkId) -> Line | None:
         """The candidate that this link is."""
-        return next((made.line for made in self._by_owner.values() if made.line.link == link), None)
+        made = self._by_link.get(link)
+        return None if made is None else made.line
 
     def take(self, link: LinkId) -> list[Command]:
         """It counts from now on, and is none of ours any more."""
-        return self._forget(link, closes=False)
+        return [StopTimer(_timer(link))] if self._by_link.pop(link, None) is not None else []
 
     def drop(self, link: LinkId) -> list[Command]:
         """Close one."""
-        return self._forget(link, closes=True)
+        taken = self.take(link)
+        return [CloseLink(link, linger_ms=_LINGER_MS), *taken] if taken else []
 
     def drop_all(self) -> list[Command]:
         """Close all of them."""
-        return [command for owner in tuple(self._by_owner) for command in self._drop(owner)]
+        return [command for link in tuple(self._by_link) for command in self.drop(link)]
 
     def timer(self, name: str) -> list[Command]:
         """The time of one of them is over, if it is one of ours that this timer is of."""
-        return [
-            command
-            for owner, made in tuple(self._by_owner.items())
-            if made.timer == name
-            for command in self._drop(owner)
-        ]
+        return self.drop(LinkId(name.removeprefix(f"{CANDIDATE}.")))
 
-    def _forget(self, link: LinkId, *, closes: bool) -> list[Command]:
-        for owner, made in self._by_owner.items():
-            if made.line.link == link:
-                return self._drop(owner, closes=closes)
-        return []
 
-    def _drop(self, owner: str, *, closes: bool = True) -> list[Command]:
-        made = self._by_owner.pop(owner, None)
-        if made is None:
-            return []
-        ended: list[Command] = [CloseLink(made.line.link, linger_ms=_LINGER_MS)] if closes else []
-        return [*ended, StopTimer(made.timer)]
+def _timer(link: LinkId) -> str:
+    return f"{CANDIDATE}.{link}"

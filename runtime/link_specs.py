@@ -78,9 +78,8 @@ def _options(*parts: _Options) -> tuple[tuple[zmq.SocketOption, int], ...]:
     return tuple(merged.items())
 
 
-# Chunks of 256 KiB, and credit lets 4 be on their way: blocks that follow live fit too. What has come has more room, so
-# that it is not full when the other end goes while we are busy.
-_DUMP_HWM: Final[_Options] = {zmq.SNDHWM: 64, zmq.RCVHWM: 512}
+# Chunks of 256 KiB, and credit lets 4 be on their way: blocks that follow live fit too.
+_DUMP_HWM: Final[_Options] = {zmq.SNDHWM: 64, zmq.RCVHWM: limits.COPY_UNREAD_MAX}
 _TALK_HWM: Final = _hwm(limits.TALK_QUEUE_MAX)
 
 SPECS: Final[dict[LinkKind, LinkSpec]] = {
@@ -104,7 +103,7 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
     LinkKind.DNS_BIND: LinkSpec(
         zmq.ROUTER,  # speaks the REQ envelope, so that one slow store does not hold up all askers in lockstep
         binds=True,
-        options=_options(_ALL, _hwm(1_000), _SERVER_END, {zmq.ROUTER_MANDATORY: 1}),
+        options=_options(_ALL, _hwm(limits.DNS_UNREAD_MAX), _SERVER_END, {zmq.ROUTER_MANDATORY: 1}),
         stop_linger_ms=200,
         counted=True,
     ),
@@ -113,7 +112,7 @@ SPECS: Final[dict[LinkKind, LinkSpec]] = {
         binds=True,
         options=_options(
             _ALL,
-            _hwm(2_000),  # four windows of posts from each client
+            _hwm(limits.ROOM_UNREAD_MAX),
             _SERVER_END,
             {zmq.ROUTER_MANDATORY: 1},  # an unknown or full peer is an error to report, not a silent drop
         ),

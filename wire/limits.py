@@ -120,6 +120,7 @@ WINDOW_BYTES = 1 * MIB  # sent to a follower and not yet answered: four blocks
 WINDOW_BLOCKS = 64
 LINK_STEP_MS = 3_000  # without progress: a standby that was asked to follow is left out for a while
 RECRUIT_MS = 500  # between two questions for a standby that could follow; whoever failed is left out so long
+COPY_UNREAD_MAX = 512  # messages of one copy link: it is not full when the other end goes while we are busy
 CANDIDATES_MAX = 8  # links to a standby that were asked for and not yet spoken over, one for each who asks
 RUNS_MAX = 64  # epochs a follower tells of; what is uncommitted is of very few
 TAIL_BYTES_MAX = 16 * MIB  # of a history on disk: what stays in memory, for followers and newcomers
@@ -158,6 +159,8 @@ EXPEL_MS = 200  # whoever is banned has so long to read that it is
 DRAIN_MESSAGES = 64  # taken from one socket per turn of the loop, so that none starves the others
 DRAIN_MS = 4
 LINK_QUEUE_MAX = 4_000  # messages that wait in the process when a socket takes no more
+DNS_UNREAD_MAX = 1_000  # requests of one connection to zdns; whoever sends more waits
+ROOM_UNREAD_MAX = 2_000  # messages of one connection to a room: four windows of posts from each client
 HANDSHAKE_MS = 5_000
 STOP_MS = 2_000  # closing sockets and the context may take so long; then the process ends all the same
 # On a closed network. A class of sixty may come from one address, and a test of five hundred clients, each with two

@@ -325,16 +325,16 @@ class Loopback(Stage):
             self.close("~out", bound)
 
     async def vacant(self, endpoint: str) -> None:
-        # A thread of libzmq's own closes sockets, in its own time.
+        # A thread of libzmq's own closes sockets, in its own time; and somebody else may be given the port meanwhile.
+        port = int(endpoint.rpartition(":")[2])
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", int(endpoint.rpartition(":")[2]))
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
                 except ConnectionRefusedError:
-                    with contextlib.suppress(OSError):  # somebody else was given it meanwhile
-                        self._hold(int(endpoint.rpartition(":")[2]))
+                    with contextlib.suppress(OSError):
+                        self._hold(port)
                         return
-                    await asyncio.sleep(0.01)
                     continue
                 except ConnectionError:
                     continue

@@ -664,7 +664,7 @@ if os.fork() == 0:
         flood.send(bytes(100))
     time.sleep(1)
     os._exit(0)
-time.sleep(5)
+time.sleep(5)  # busy for longer than there is between two pings
 assert bound.poll(30_000)
 print("alive")
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import PATIENCE_S, Chat, Line, Process, relevo, run
+from tests.support.processes import PATIENCE_S, Chat, Line, Process, hand_over, relevo, run
 from tests.support.rooms import Room
 from wire import limits
 
@@ -363,7 +363,7 @@ def test_zdns_loses_its_store_and_takes_the_name_up_again_from_the_servers(room:
         assert (ready["epoch"], ready["server"]) == (1, "ana")
         tea.say("ana", "bo", "cy")
         tea.in_sync("ana", "bo")
-        tea.hand_over("cy", "bo")
+        hand_over(tea.people["cy"], "bo")
         for name in tea.people:
             tea.status_where(lambda status: status["epoch"] == 2, name)
         tea.in_sync("bo", "ana")

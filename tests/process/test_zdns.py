@@ -397,7 +397,7 @@ def test_a_zdns_that_was_stopped_for_a_while_forgets_nobody(start: Start) -> Non
     zdns = start("--store", "memory", "--lease", "1.0")
     zdns.ask(register(A))
     zdns.popen.send_signal(signal.SIGSTOP)
-    with pytest.raises(DnsSilent, match=r"no answer from zdns at tcp://127\.0\.0\.1:\d+ within \d+\.\d s"):
+    with pytest.raises(DnsSilent, match=r"no answer from zdns at tcp://127\.0\.0\.1:\d+ within [1-9]\d*\.\d s"):
         zdns.ask(RESOLVE, 1_500)
     zdns.popen.send_signal(signal.SIGCONT)
     assert zdns.ask(RESOLVE) == Resolved(1, NameState.FREE, None, ("ana",))

@@ -28,6 +28,9 @@ PATIENCE_S = 60.0
 
 Line = dict[str, Any]
 
+_WORKERS = 16  # that run side by side, at most, and have ports of their own
+_given_ports: set[int] = set()
+
 # By the address of each zdns that was started: its data folder, and what others need to be let in. Who has another data
 # folder than it gets the ticket, as on another machine; who has the same finds it there.
 _HOUSES: dict[str, tuple[Path, str]] = {}
@@ -36,10 +39,6 @@ _HOUSES: dict[str, tuple[Path, str]] = {}
 def relevo(*arguments: str) -> list[str]:
     """The command line of a relevo command."""
     return [sys.executable, "-m", "ui", *arguments]
-
-
-_WORKERS = 16
-_given_ports: set[int] = set()
 
 
 def environment(home: Path) -> dict[str, str]:

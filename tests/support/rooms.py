@@ -185,15 +185,6 @@ class Room:
             ending.set()
             thread.join()
 
-    def hand_over(self, asker: str, to: str) -> None:
-        """Somebody asks for a handover, again as long as it fails: on a busy machine the target may be too slow."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            self.ask(asker, "handover", to=to)
-            if self.people[asker].until("handed_over", "refused", "error")["event"] == "handed_over":
-                return
-            assert time.monotonic() < deadline, f"{to} is never handed the room"
-
     # --- how things are ---
 
     def status(self, name: str = "") -> Line:

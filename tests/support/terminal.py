@@ -18,8 +18,8 @@ import pyte
 
 from tests.support.processes import PATIENCE_S, environment
 
+_WHOLE_FRAME_S = 0.03  # when nothing has come for so long, no more of a frame is on its way
 # The first process of a new session makes the terminal its own, as a login does; then it becomes the command.
-_WHOLE_FRAME_S = 0.03
 _TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -185,17 +185,16 @@ class Terminal:
         """Wait until `holds` is true of the screen; returns the screen."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
+            has_ended = self.popen.poll() is not None
             # Half a frame is nothing to judge by: the rest comes at once.
             while self._read(_WHOLE_FRAME_S) and time.monotonic() < deadline:
                 pass
             if holds(self.screen):
                 return self.screen
-            if time.monotonic() > deadline or (not self._read(0.2) and self.popen.poll() is not None):
-                self._read(0)
-                if holds(self.screen):
-                    return self.screen
+            if has_ended or time.monotonic() > deadline:
                 shown = "\n".join(self.screen)
                 raise AssertionError(f"the screen never showed {what}; exit code {self.popen.poll()}:\n{shown}")
+            self._read(0.2)
 
     def sees(self, *texts: str) -> list[str]:
         """Wait until each of these is in some row of the screen; returns the screen."""
